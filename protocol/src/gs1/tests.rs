@@ -214,6 +214,9 @@ fn retail_symbols() {
     check("]E02388060112344", "ean 02388060112344 ?restricted_circulation");
     check("]E00212345678909", "ean 00212345678909 ?restricted_circulation");
     check("]E420000004", "ean 00000020000004 ?restricted_circulation");
+    check("]E0212345000014", "ean 00212345000014 ?restricted_circulation");
+    check("]I102388060112344", "ean 02388060112344 ?restricted_circulation");
+    check("]I100212345678909", "ean 00212345678909 ?restricted_circulation");
 }
 
 #[test]
@@ -310,7 +313,7 @@ fn noise_is_refused_before_it_is_read() {
 }
 
 #[test]
-fn every_code_has_its_own_name_and_every_error_code_refuses() {
+fn every_code_has_its_own_name() {
     let codes = [
         Code::Empty,
         Code::TooLong,
