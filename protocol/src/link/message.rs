@@ -215,7 +215,7 @@ pub struct Weight {
     pub stable: bool,
     /// Outside its range a cell knows no weight: `net` must not be used then.
     pub range: Range,
-    /// Nothing stands on the pan, within the cell's zero band.
+    /// Net is zero within the cell's zero band: the pan is empty, or holds what was tared.
     pub at_zero: bool,
     /// What `net` and `tare` count.
     pub unit: Unit,
