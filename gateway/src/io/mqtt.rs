@@ -19,18 +19,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rumqttc::{
-    AckMode, AsyncClient, Event, EventLoop, LastWill, ManualAck, MqttOptions, NetworkOptions, Packet,
-    PublishNotice, PublishNoticeError, PublishOptions, PublishResult, QoS, SubscribeFilter,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    AckMode, AsyncClient, Event, EventLoop, LastWill, ManualAck, MqttOptions, Packet, PublishNotice,
+    PublishNoticeError, PublishOptions, PublishResult, QoS, SubscribeFilter, SubscribeReasonCode,
 };
 use stockwire_protocol::backoff::Backoff;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+mod dial;
 mod loss;
 mod tls;
 
+use dial::LastBytes;
 use loss::Loss;
 pub use loss::{LossClass, PubResult};
 pub use tls::{TlsFiles, TlsFilesError};
@@ -328,18 +329,18 @@ impl Worker {
     }
 
     async fn try_connection(&mut self) -> Result<std::convert::Infallible, Ended> {
-        let (client, mut event_loop) =
-            AsyncClient::builder(options(&self.config)?).capacity(REQUESTS_MAX).build();
+        let (options, last) = options(&self.config)?;
+        let (client, mut event_loop) = AsyncClient::builder(options).capacity(REQUESTS_MAX).build();
         let mut stopped = self.stopped.clone();
         let broker = tokio::select! {
-            answer = dial(&mut event_loop) => answer?,
+            answer = connack(&mut event_loop, &last) => answer?,
             () = wait_for_stop(&mut stopped) => return Err(Ended::Done),
         };
 
         let keep_alive_s = broker.keep_alive_s.unwrap_or(self.config.keep_alive_s.max(1));
         let receive_maximum = usize::from(self.config.receive_maximum.max(1));
         let (received_in, received) = mpsc::channel(receive_maximum);
-        let mut drive = pin!(drive(event_loop, silence_max(keep_alive_s), received_in));
+        let mut drive = pin!(drive(event_loop, last, silence_max(keep_alive_s), received_in));
         let subscribed = subscribe(&client, &self.config.subscriptions);
         beside(drive.as_mut(), &mut stopped, subscribed).await??;
 
@@ -396,7 +397,7 @@ struct BrokerLimits {
     keep_alive_s: Option<u16>,
 }
 
-async fn dial(event_loop: &mut EventLoop) -> Result<BrokerLimits, Loss> {
+async fn connack(event_loop: &mut EventLoop, last: &LastBytes) -> Result<BrokerLimits, Loss> {
     loop {
         match event_loop.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
@@ -407,7 +408,7 @@ async fn dial(event_loop: &mut EventLoop) -> Result<BrokerLimits, Loss> {
                 });
             }
             Ok(_) => {}
-            Err(error) => return Err(Loss::from_connection(&error)),
+            Err(error) => return Err(Loss::from_connection(&error, last.disconnect_reason())),
         }
     }
 }
@@ -415,6 +416,7 @@ async fn dial(event_loop: &mut EventLoop) -> Result<BrokerLimits, Loss> {
 /// Polls the client until the connection ends. Waits for nothing but the network: pings depend on it.
 async fn drive(
     mut event_loop: EventLoop,
+    last: LastBytes,
     silence_max: Duration,
     received: mpsc::Sender<rumqttc::Publish>,
 ) -> Ended {
@@ -423,7 +425,7 @@ async fn drive(
         let event = match timeout(silence_max, event_loop.poll()).await {
             Ok(Ok(event)) => event,
             Ok(Err(rumqttc::ConnectionError::RequestsDone)) => return Ended::Done,
-            Ok(Err(error)) => return Loss::from_connection(&error).into(),
+            Ok(Err(error)) => return Loss::from_connection(&error, last.disconnect_reason()).into(),
             // The library has no time-out on writing: a peer that vanished with our send buffer full would hold it.
             Err(_) => return Loss::network("the connection stood still, not even pings got through").into(),
         };
@@ -553,17 +555,12 @@ async fn beside<T>(
     }
 }
 
-fn options(config: &MqttConfig) -> Result<MqttOptions, Loss> {
+fn options(config: &MqttConfig) -> Result<(MqttOptions, LastBytes), Loss> {
     let mut options = MqttOptions::new(config.client_id.clone(), (config.host.clone(), config.port));
-    if let Some(tls) = &config.tls {
-        let tls = tls.load().map_err(|error| Loss::configuration(error.to_string()))?;
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
-    }
-    let mut network = NetworkOptions::new();
-    // A publish is one write; waiting to fill a segment would only add the peer's delayed ACK to each.
-    network.set_tcp_nodelay(true);
+    let tls = config.tls.as_ref().map(TlsFiles::load).transpose();
+    let tls = tls.map_err(|error| Loss::configuration(error.to_string()))?;
+    let last = dial::set_dialler(&mut options, &config.host, tls);
     options
-        .set_network_options(network)
         .set_connect_timeout(CONNECT_WAIT)
         .set_keep_alive(config.keep_alive_s.max(1))
         .set_clean_start(true)
@@ -577,7 +574,7 @@ fn options(config: &MqttConfig) -> Result<MqttOptions, Loss> {
         options.set_last_will(will);
     }
     options.validate().map_err(|error| Loss::configuration(format!("MQTT settings: {error}")))?;
-    Ok(options)
+    Ok((options, last))
 }
 
 /// Longer than the two keep-alive periods in which the client itself notices a missing PINGRESP.

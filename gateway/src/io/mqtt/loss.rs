@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use rumqttc::{ConnectReturnCode, ConnectionError, DisconnectReasonCode, StateError};
+use rumqttc::{ConnectReturnCode, ConnectionError, DisconnectReasonCode, Error as CodecError, StateError};
 
 /// Why a connection ended, told apart by who has to act.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,11 +97,19 @@ impl Loss {
         Self::new(LossClass::Credentials, reason)
     }
 
-    pub(super) fn from_connection(error: &ConnectionError) -> Self {
+    /// `farewell` is the reason in a DISCONNECT that the client library did not understand.
+    pub(super) fn from_connection(error: &ConnectionError, farewell: Option<DisconnectReasonCode>) -> Self {
         // A certificate problem arrives wrapped in whatever was being read or written at the time. With TLS 1.3 the
         // broker's refusal of our certificate even comes after our side of the handshake has succeeded.
-        if let Some(tls) = find_tls(error) {
+        let io = io_error(error);
+        if let Some(tls) = io.and_then(find_tls) {
             return Self::from_tls(tls);
+        }
+        if let Some(reason) = farewell {
+            return Self::from_disconnect(reason, None);
+        }
+        if let Some(io) = io {
+            return Self::from_io(io);
         }
         match error {
             ConnectionError::ConnectionRefused(code) => Self::from_connack(code),
@@ -109,21 +117,28 @@ impl Loss {
                 Self::from_disconnect(*reason_code, reason_string.as_deref())
             }
             ConnectionError::Timeout(_) => Self::network("no answer from the broker within 10 s"),
-            ConnectionError::Io(error) => {
-                Self::network(format!("{error}; check host, port and the way to the broker"))
-            }
-            ConnectionError::MqttState(StateError::Io(error)) => {
-                Self::network(format!("the connection broke: {error}"))
-            }
             ConnectionError::MqttState(StateError::ConnectionAborted) => {
                 Self::network("the broker closed the connection without a word")
             }
             ConnectionError::MqttState(StateError::AwaitPingResp) => {
                 Self::network("the broker no longer answers pings")
             }
-            ConnectionError::Tls(error) => Self::new(LossClass::Tls, with_causes(error)),
+            ConnectionError::MqttState(StateError::Deserialization(error)) => Self::protocol(format!(
+                "what came from there is not MQTT 5 ({error}); is it the right port, with TLS or without?"
+            )),
             other => Self::protocol(with_causes(other)),
         }
+    }
+
+    fn from_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        Self::network(match error.kind() {
+            Kind::UnexpectedEof => "the broker closed the connection without a word".to_owned(),
+            Kind::ConnectionRefused | Kind::NotFound | Kind::TimedOut | Kind::HostUnreachable => {
+                format!("{error}; check host, port and the way to the broker")
+            }
+            _ => format!("the connection failed: {error}"),
+        })
     }
 
     fn from_connack(code: &ConnectReturnCode) -> Self {
@@ -210,21 +225,18 @@ impl Loss {
     }
 }
 
-fn find_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return Some(tls);
-        }
-        // An I/O error shows the source of its content and hides the content itself.
-        if let Some(inner) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && let Some(tls) = find_tls(inner)
-        {
-            return Some(tls);
-        }
-        next = error.source();
+/// Wherever the client library puts what a socket said, which is not always where `source` finds it.
+fn io_error(error: &ConnectionError) -> Option<&std::io::Error> {
+    match error {
+        ConnectionError::Io(error)
+        | ConnectionError::MqttState(StateError::Io(error))
+        | ConnectionError::MqttState(StateError::Deserialization(CodecError::Io(error))) => Some(error),
+        _ => None,
     }
-    None
+}
+
+fn find_tls(error: &std::io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 fn with_causes(error: &dyn Error) -> String {
@@ -246,7 +258,16 @@ mod tests {
     use super::*;
 
     fn check(error: ConnectionError, class: LossClass, says: &str) {
-        let loss = Loss::from_connection(&error);
+        check_with(error, None, class, says);
+    }
+
+    fn check_with(
+        error: ConnectionError,
+        farewell: Option<DisconnectReasonCode>,
+        class: LossClass,
+        says: &str,
+    ) {
+        let loss = Loss::from_connection(&error, farewell);
         assert_eq!(loss.class, class, "{loss:?}");
         assert!(loss.reason.contains(says), "{loss:?} does not say {says:?}");
     }
@@ -285,6 +306,9 @@ mod tests {
             reason_code: DisconnectReasonCode::SessionTakenOver,
             reason_string: None,
         };
+        let eof = StateError::Deserialization(CodecError::Io(Io::from(ErrorKind::UnexpectedEof)));
+        let farewell = Some(DisconnectReasonCode::ServerShuttingDown);
+        check_with(ConnectionError::MqttState(eof), farewell, LossClass::Busy, "ServerShuttingDown");
         check(ConnectionError::MqttState(taken_over), LossClass::TakenOver, "every replica");
     }
 
@@ -292,10 +316,11 @@ mod tests {
     fn a_tls_fault_is_found_inside_an_io_error() {
         let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateExpired);
         let wrapped = std::io::Error::new(std::io::ErrorKind::InvalidData, alert);
-        check(ConnectionError::MqttState(StateError::Io(wrapped)), LossClass::Tls, "issue a new one");
+        let codec = StateError::Deserialization(CodecError::Io(wrapped));
+        check(ConnectionError::MqttState(codec), LossClass::Tls, "issue a new one");
         let issuer = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let wrapped = std::io::Error::new(std::io::ErrorKind::InvalidData, issuer);
-        check(ConnectionError::Tls(rumqttc::TlsError::Io(wrapped)), LossClass::Tls, "CA file");
+        check(ConnectionError::Io(wrapped), LossClass::Tls, "CA file");
     }
 
     #[test]
