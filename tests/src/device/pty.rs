@@ -1,0 +1,103 @@
+//! A pseudo terminal: our end is the device, the other end is the serial port.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+
+/// Our end of a pseudo terminal.
+pub struct Pty {
+    device: File,
+    /// Held open, so that a port that nobody has opened yet is no error and keeps what is written to it.
+    _port: File,
+    path: PathBuf,
+    link: Option<PathBuf>,
+}
+
+impl Pty {
+    /// Makes one, raw; with `link` a stable name points to it, as udev's `/dev/serial/by-id` does.
+    ///
+    /// # Errors
+    /// When the system has no pseudo terminal left or the link cannot be made.
+    pub fn open(link: Option<&Path>) -> Result<Self> {
+        let device = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .context("opening a pseudo terminal")?;
+        grantpt(&device).context("granting a pseudo terminal")?;
+        unlockpt(&device).context("unlocking a pseudo terminal")?;
+        let name = ptsname(&device, Vec::new()).context("naming a pseudo terminal")?;
+        let path = PathBuf::from(std::ffi::OsStr::from_bytes(name.as_bytes()));
+        let port = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+            .with_context(|| format!("opening {}", path.display()))?;
+        let mut settings = tcgetattr(&port).context("reading line settings")?;
+        // Or the line would echo our bytes back to us and hold them until a newline.
+        settings.make_raw();
+        tcsetattr(&port, OptionalActions::Now, &settings).context("making the line raw")?;
+        if let Some(link) = link {
+            if link.symlink_metadata().is_ok() {
+                std::fs::remove_file(link).with_context(|| format!("removing the old {}", link.display()))?;
+            }
+            std::os::unix::fs::symlink(&path, link).with_context(|| format!("linking {}", link.display()))?;
+        }
+        Ok(Self { device: device.into(), _port: port.into(), path, link: link.map(Path::to_path_buf) })
+    }
+
+    /// What to configure as the serial port.
+    pub fn port(&self) -> &Path {
+        self.link.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Sends bytes down the line.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.device.write_all(bytes).context("writing to a pseudo terminal")
+    }
+
+    /// Bytes that came, waiting for the first at most so long; empty when none came.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn read(&mut self, wait: Duration) -> Result<Vec<u8>> {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+            let mut watched = [PollFd::new(&self.device, PollFlags::IN)];
+            match poll(&mut watched, Some(&left)) {
+                Ok(0) => return Ok(Vec::new()),
+                Ok(_) => break,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(fault) => return Err(fault).context("waiting for a pseudo terminal"),
+            }
+        }
+        let mut buffer = [0; 4096];
+        let got = self.device.read(&mut buffer).context("reading from a pseudo terminal")?;
+        Ok(buffer[..got].to_vec())
+    }
+
+    /// A second handle of our end, for a thread that reads while another writes.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn try_clone(&self) -> Result<Self> {
+        let device = self.device.try_clone().context("cloning a pseudo terminal")?;
+        let port = self._port.try_clone().context("cloning a pseudo terminal")?;
+        Ok(Self { device, _port: port, path: self.path.clone(), link: None })
+    }
+}
+
+impl Drop for Pty {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            let _ = std::fs::remove_file(link);
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! The stages of `cargo verify`, in the order of their cost: a slip in the format shows before the ERP is installed.
+
+mod sabotage;
+mod stage;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub use sabotage::SABOTAGES;
+use stage::{Outcome, Running};
+
+use crate::real::{Tool, install::ensure as ensure_tool};
+
+/// One stage: a name for `--stage`, what it shows, and how it is run.
+pub struct Stage {
+    /// For `--stage`.
+    pub name: &'static str,
+    /// What passing means.
+    pub what: &'static str,
+    run: fn(&Running) -> Result<u64>,
+}
+
+/// Every stage.
+pub static STAGES: &[Stage] = &[
+    Stage { name: "format", what: "the code is formatted", run: format },
+    Stage { name: "lint", what: "clippy finds nothing", run: lint },
+    Stage { name: "tests", what: "unit, contract, golden, story and process tests", run: tests },
+    Stage {
+        name: "wire",
+        what: "a Python reader understands the golden bytes by the published CDDL",
+        run: wire,
+    },
+    Stage { name: "world", what: "2,000 seeds of the simulated world end with equal books", run: world },
+    Stage { name: "sabotage", what: "each deliberate fault in a guarantee is caught", run: sabotage::run },
+    Stage { name: "demo", what: "the demo runs headless and its books, ERP and shop agree", run: demo },
+    Stage { name: "real", what: "real Mosquitto, Tryton and Vendure, with kills and time-outs", run: real },
+    Stage { name: "cross", what: "the agent built for aarch64 runs under qemu-user", run: cross },
+];
+
+/// Runs the named stages, or all, and prints the table. `Ok(false)` when one failed.
+///
+/// # Errors
+/// When a name is no stage or the log folder cannot be made.
+pub fn run(names: &[String]) -> Result<bool> {
+    for name in names {
+        ensure!(
+            STAGES.iter().any(|stage| stage.name == name),
+            "there is no stage {name:?}; `cargo verify --list` shows them"
+        );
+    }
+    let root = workspace_root()?;
+    let logs = root.join("target/verify");
+    std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    let begin = Instant::now();
+    let mut outcomes = Vec::new();
+    for stage in STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.name))
+    {
+        println!("== {:<9} {}", stage.name, stage.what);
+        let running = Running::new(&root, logs.join(format!("{}.log", stage.name)))?;
+        let started = Instant::now();
+        let result = (stage.run)(&running);
+        let outcome =
+            Outcome { name: stage.name, took: started.elapsed(), result, log: running.log_path().into() };
+        outcome.print();
+        outcomes.push(outcome);
+    }
+    print_table(&outcomes, begin.elapsed());
+    Ok(outcomes.iter().all(|outcome| outcome.result.is_ok()))
+}
+
+fn print_table(outcomes: &[Outcome], took: Duration) {
+    println!("\n{:<10} {:>7} {:>8}  result", "stage", "count", "seconds");
+    for outcome in outcomes {
+        let (count, result) = match &outcome.result {
+            Ok(count) => (count.to_string(), "passed".to_owned()),
+            Err(_) => ("-".to_owned(), format!("FAILED, see {}", outcome.log.display())),
+        };
+        println!("{:<10} {count:>7} {:>8.1}  {result}", outcome.name, outcome.took.as_secs_f64());
+    }
+    let failed = outcomes.iter().filter(|outcome| outcome.result.is_err()).count();
+    println!("{:<10} {:>7} {:>8.1}", "total", "", took.as_secs_f64());
+    println!("{} passed, {failed} failed", outcomes.len() - failed);
+}
+
+fn workspace_root() -> Result<PathBuf> {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().map(Path::to_path_buf).context("tests/ stands in the workspace")
+}
+
+fn format(stage: &Running) -> Result<u64> {
+    stage.cargo(&["fmt", "--all", "--", "--check"])?;
+    Ok(1)
+}
+
+fn lint(stage: &Running) -> Result<u64> {
+    stage.cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    Ok(1)
+}
+
+fn tests(stage: &Running) -> Result<u64> {
+    ensure_tool(Tool::SystemdAnalyze)?;
+    // Our own process tests measure seconds, so not all of them at once on two cores.
+    stage.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])?.tests()
+}
+
+fn wire(stage: &Running) -> Result<u64> {
+    let python = ensure_tool(Tool::CborReader)?.join("bin/python");
+    let folder = stage.root().join("protocol/tests/wire");
+    let output = stage.program(
+        &python,
+        &[
+            folder.join("read.py").as_os_str(),
+            stage.root().join("protocol/stockwire.cddl").as_os_str(),
+            folder.join("v1").as_os_str(),
+        ],
+    )?;
+    output.number_before("golden files, 0 failed")
+}
+
+fn world(stage: &Running) -> Result<u64> {
+    let output = stage.cargo(&[
+        "run",
+        "--locked",
+        "--release",
+        "-p",
+        "stockwire-tests",
+        "--bin",
+        "world",
+        "--",
+        "--seeds",
+        "2000",
+    ])?;
+    output.number_before("seeds passed")
+}
+
+fn demo(stage: &Running) -> Result<u64> {
+    let output = stage.cargo(&[
+        "run",
+        "--locked",
+        "--release",
+        "-p",
+        "stockwire-tests",
+        "--bin",
+        "demo",
+        "--",
+        "--headless",
+        "--movements",
+        "200",
+        "--json",
+    ])?;
+    output.json_number("movements")
+}
+
+fn real(stage: &Running) -> Result<u64> {
+    for tool in [Tool::Mosquitto, Tool::Tryton, Tool::Vendure] {
+        ensure_tool(tool)?;
+    }
+    stage.cargo(&["build", "--locked", "--release", "-p", "stockwire-agent", "-p", "stockwire-gateway"])?;
+    // One at a time: each starts an ERP, a shop and a broker of its own.
+    let ignored = ["--", "--ignored", "--test-threads", "1", "--nocapture"];
+    let mut count = 0;
+    for package in ["stockwire-agent", "stockwire-gateway", "stockwire-tests"] {
+        let arguments =
+            [&["test", "--locked", "--release", "-p", package, "--tests", "--no-fail-fast"], &ignored[..]];
+        count += stage.cargo(&arguments.concat())?.tests()?;
+    }
+    Ok(count)
+}
+
+fn cross(stage: &Running) -> Result<u64> {
+    stage.cargo(&[
+        "run",
+        "--locked",
+        "-p",
+        "stockwire-cross",
+        "--",
+        "build",
+        "--target",
+        "aarch64",
+        "--install",
+    ])?;
+    let run = ["run", "--locked", "-p", "stockwire-cross", "--", "run", "--target", "aarch64", "--"];
+    let mut checks = 0;
+    for (arguments, expected) in [(&["--version"][..], "stockwire-agent"), (&["print-config"], "[journal]")] {
+        let output = stage.cargo(&[&run[..], arguments].concat())?;
+        if !output.text.contains(expected) {
+            bail!("the aarch64 agent's {} does not print {expected:?}", arguments.join(" "));
+        }
+        checks += 1;
+    }
+    Ok(checks)
+}

@@ -1,0 +1,112 @@
+//! Deliberate faults: for each guarantee, the production code is broken in one place and a test must notice.
+//!
+//! The tree is copied, one exact piece of text is replaced, and the proof is run on the copy. A proof that still
+//! passes means that the guarantee is not tested; a text that is no longer there means that this table is out of
+//! date. Both fail the stage.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::stage::Running;
+
+/// One fault.
+pub struct Sabotage {
+    /// What is broken, in a few words.
+    pub name: &'static str,
+    /// The file, from the workspace's root.
+    pub file: &'static str,
+    /// Text that stands there exactly once.
+    pub good: &'static str,
+    /// What it is replaced with.
+    pub bad: &'static str,
+    /// Arguments of cargo that must pass on the good code and fail on the bad.
+    pub proof: &'static [&'static str],
+}
+
+/// Every fault that must be caught.
+pub static SABOTAGES: &[Sabotage] = &[];
+
+/// What is copied: the workspace's own files.
+const COPIED: [&str; 10] = [
+    "Cargo.toml",
+    "Cargo.lock",
+    "clippy.toml",
+    ".cargo",
+    "protocol",
+    "agent",
+    "gateway",
+    "firmware-bridge",
+    "cross",
+    "tests",
+];
+
+pub(super) fn run(stage: &Running) -> Result<u64> {
+    let copy = stage.root().join("target/sabotage");
+    let mut missed = Vec::new();
+    for sabotage in SABOTAGES {
+        // Files are rewritten only where they differ, so that cargo rebuilds one crate and not six.
+        for name in COPIED {
+            mirror(&stage.root().join(name), &copy.join(name))?;
+        }
+        let path = copy.join(sabotage.file);
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let found = text.matches(sabotage.good).count();
+        ensure!(
+            found == 1,
+            "{}: the text to break stands {found} times in {}, expected once: bring the table up to date",
+            sabotage.name,
+            sabotage.file
+        );
+        fs::write(&path, text.replacen(sabotage.good, sabotage.bad, 1))?;
+        // First that it compiles: a fault that does not build would be "caught" by nothing.
+        let build: Vec<&str> = match sabotage.proof.split_first() {
+            Some((&"test", rest)) => {
+                let before = rest.iter().take_while(|word| **word != "--");
+                ["test", "--no-run"].into_iter().chain(before.copied()).collect()
+            }
+            Some((&"run", rest)) => {
+                let before = rest.iter().take_while(|word| **word != "--");
+                ["build"].into_iter().chain(before.copied()).collect()
+            }
+            _ => bail!("{}: a proof is `cargo test ...` or `cargo run ...`", sabotage.name),
+        };
+        stage
+            .cargo_in(&copy, &build)
+            .with_context(|| format!("{}: the fault does not build", sabotage.name))?;
+        match stage.cargo_in(&copy, sabotage.proof) {
+            Ok(_) => missed.push(sabotage.name),
+            Err(_) => println!("   caught: {}", sabotage.name),
+        }
+    }
+    ensure!(missed.is_empty(), "not caught: {}", missed.join(", "));
+    Ok(SABOTAGES.len() as u64)
+}
+
+/// Makes `copy` equal to `source`, leaving equal files untouched.
+fn mirror(source: &Path, copy: &Path) -> Result<()> {
+    if source.is_dir() {
+        fs::create_dir_all(copy).with_context(|| format!("making {}", copy.display()))?;
+        for entry in fs::read_dir(copy)? {
+            let entry = entry?;
+            if !source.join(entry.file_name()).exists() {
+                let path = entry.path();
+                if path.is_dir() { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+            }
+        }
+        for entry in fs::read_dir(source)? {
+            let entry = entry?;
+            if entry.file_name() == "target" || entry.file_name() == "node_modules" {
+                continue;
+            }
+            mirror(&entry.path(), &copy.join(entry.file_name()))?;
+        }
+        return Ok(());
+    }
+    let wanted = fs::read(source).with_context(|| format!("reading {}", source.display()))?;
+    if fs::read(copy).is_ok_and(|present| present == wanted) {
+        return Ok(());
+    }
+    fs::write(copy, wanted).with_context(|| format!("writing {}", copy.display()))
+}

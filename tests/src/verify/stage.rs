@@ -1,0 +1,156 @@
+//! Running one stage's commands: output to a log, and what was counted in it.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// A stage under way.
+pub(super) struct Running {
+    root: PathBuf,
+    log_path: PathBuf,
+    log: RefCell<File>,
+}
+
+/// How a stage ended.
+pub(super) struct Outcome {
+    pub(super) name: &'static str,
+    pub(super) took: Duration,
+    pub(super) result: Result<u64>,
+    pub(super) log: PathBuf,
+}
+
+/// What a command printed on standard output and standard error, in the order in which it came.
+pub(super) struct Output {
+    pub(super) text: String,
+}
+
+/// A line of life at least this often, because a silent minute looks like a hang.
+const PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// Lines of the log shown when a stage fails: enough for an assertion and its context.
+const TAIL_LINES: usize = 60;
+
+impl Running {
+    pub(super) fn new(root: &Path, log_path: PathBuf) -> Result<Self> {
+        let log = File::create(&log_path).with_context(|| format!("writing {}", log_path.display()))?;
+        Ok(Self { root: root.into(), log_path, log: RefCell::new(log) })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn log_path(&self) -> &Path {
+        &self.log_path
+    }
+
+    /// Runs cargo in the workspace.
+    pub(super) fn cargo(&self, arguments: &[&str]) -> Result<Output> {
+        self.cargo_in(&self.root, arguments)
+    }
+
+    /// Runs cargo in a folder.
+    pub(super) fn cargo_in(&self, folder: &Path, arguments: &[&str]) -> Result<Output> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
+        self.command(folder, Path::new(&cargo), &arguments)
+    }
+
+    /// Runs any program in the workspace.
+    pub(super) fn program(&self, program: &Path, arguments: &[&OsStr]) -> Result<Output> {
+        self.command(&self.root, program, arguments)
+    }
+
+    fn command(&self, folder: &Path, program: &Path, arguments: &[&OsStr]) -> Result<Output> {
+        let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+        let shown =
+            format!("{} {}", program.file_name().unwrap_or_default().to_string_lossy(), words.join(" "));
+        writeln!(self.log.borrow_mut(), "$ {shown}")?;
+        // One pipe for both streams keeps their lines in order.
+        let (reader, writer) = std::io::pipe().context("making a pipe")?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .current_dir(folder)
+            .env("CARGO_TERM_COLOR", "never")
+            .stdin(Stdio::null())
+            .stdout(writer.try_clone().context("sharing a pipe")?)
+            .stderr(writer)
+            .spawn()
+            .with_context(|| format!("starting {shown}"))?;
+        let mut text = String::new();
+        let (started, mut told) = (Instant::now(), Instant::now());
+        for line in BufReader::new(reader).split(b'\n') {
+            let line = line.with_context(|| format!("reading the output of {shown}"))?;
+            let line = String::from_utf8_lossy(&line);
+            writeln!(self.log.borrow_mut(), "{line}")?;
+            text.push_str(&line);
+            text.push('\n');
+            if told.elapsed() >= PROGRESS_EVERY {
+                told = Instant::now();
+                let brief: String = line.trim().chars().filter(|c| !c.is_control()).take(90).collect();
+                println!("   {:>4} s  {brief}", started.elapsed().as_secs());
+            }
+        }
+        let status = child.wait().with_context(|| format!("waiting for {shown}"))?;
+        if !status.success() {
+            bail!("`{shown}` ended with {status}");
+        }
+        Ok(Output { text })
+    }
+}
+
+impl Outcome {
+    /// One line when it went well, the end of the log when it did not.
+    pub(super) fn print(&self) {
+        match &self.result {
+            Ok(count) => println!("   passed: {count} in {:.1} s", self.took.as_secs_f64()),
+            Err(fault) => {
+                println!("   FAILED: {fault:#}");
+                let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+                    println!("   | {line}");
+                }
+            }
+        }
+    }
+}
+
+impl Output {
+    /// How many tests passed, over all of cargo's test binaries; none at all is a failure.
+    pub(super) fn tests(&self) -> Result<u64> {
+        let lines = self.text.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+        let mut sum = 0;
+        for line in lines {
+            let count = line.split(' ').next().unwrap_or_default();
+            sum += count.parse::<u64>().with_context(|| format!("reading a count in {line:?}"))?;
+        }
+        if sum == 0 {
+            bail!("no test ran");
+        }
+        Ok(sum)
+    }
+
+    /// The number that stands before a text, such as `2000` in `2000 seeds passed`.
+    pub(super) fn number_before(&self, text: &str) -> Result<u64> {
+        let at = self.text.find(text).with_context(|| format!("the output does not say {text:?}"))?;
+        let word = self.text[..at].split_whitespace().last().unwrap_or_default();
+        word.parse().with_context(|| format!("{word:?} before {text:?} is no number"))
+    }
+
+    /// A number of the last line that is a JSON object.
+    pub(super) fn json_number(&self, key: &str) -> Result<u64> {
+        let line =
+            self.text.lines().rev().find(|line| line.starts_with('{')).context("no JSON line was printed")?;
+        let value: serde_json::Value = serde_json::from_str(line).context("reading the JSON line")?;
+        value
+            .get(key)
+            .and_then(serde_json::Value::as_u64)
+            .with_context(|| format!("no number {key:?} in {line}"))
+    }
+}
