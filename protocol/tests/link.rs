@@ -1,5 +1,6 @@
 //! Properties of the serial link: however the bytes are cut, mixed with noise or bent, the frames are the same or
 //! missing, never others; and what was sent with a number arrives once.
+#![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do: loudly and at the line.
 
 use proptest::collection::vec;
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Golden bytes of link version 1. Peripherals in the field speak them: if this fails, change the code, not the test.
+#![allow(clippy::unwrap_used)] // Helpers of tests fail as tests do: loudly and at the line.
 
 use stockwire_protocol::link::{
     Ack, BootNonce, Capabilities, Decoder, Frame, Hello, Identity, Kind, Message, Nack, NackReason, Poll,

@@ -1,9 +1,11 @@
 //! A cell and a host, wired together in memory. The wire can be cut, and the cell reset.
 
+use std::vec;
 use std::vec::Vec;
 
 use stockwire_protocol::link::{
-    Arrival, BootNonce, Capabilities, Event, FrameError, HOST_QUIET, Host, Identity, RESEND_AFTER, Sequence,
+    Ack, Arrival, BootNonce, Capabilities, Event, FrameError, HOST_QUIET, Host, Identity, Message,
+    RESEND_AFTER, Sequence,
 };
 
 use super::*;
@@ -321,6 +323,22 @@ fn a_reset_is_noticed_though_its_first_words_were_lost() {
 }
 
 #[test]
+fn an_acknowledgement_of_another_life_or_number_forgets_nothing() {
+    let mut bench = Bench::new();
+    bench.acknowledges = false;
+    bench.put(0);
+    bench.put(70);
+    assert_eq!((bench.cell.kept_len(), bench.captured()), (1, vec![70]));
+    for (nonce, sequence, kept) in [(2, 2, 1), (1, 1, 1), (1, 3, 1), (1, 2, 0)] {
+        let ack = Ack { boot_nonce: BootNonce(nonce), sequence: Sequence(sequence) };
+        for &byte in Message::Ack(ack).to_wire(Sequence::LIVE).as_bytes() {
+            bench.cell.handle_byte(bench.now, byte);
+        }
+        assert_eq!(bench.cell.kept_len(), kept, "{ack:?}");
+    }
+}
+
+#[test]
 fn it_speaks_once_at_boot_and_then_only_when_spoken_to() {
     let mut cell = boot(1);
     let ms = Duration::from_millis;
@@ -359,4 +377,22 @@ fn configurations_that_make_no_scale() {
         new(Config { raw_min: 0, raw_max: 0, ..config() }),
         Err(ConfigError::RawLimits { raw_min: 0, raw_max: 0 })
     );
+}
+
+#[test]
+fn any_bytes_and_any_counts_leave_it_working() {
+    let mut bench = Bench::new();
+    let mut random = 0x5EED_u64;
+    for step in 0..200_000_u32 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let now = Duration::from_millis(1) * step;
+        bench.cell.handle_byte(now, (random >> 56) as u8);
+        bench.cell.handle_sample(now, (random >> 32) as i32);
+        while bench.cell.poll_transmit(now).is_some() {}
+    }
+    assert!(bench.cell.stats().line.lost() > 100);
+    bench.now = Duration::from_secs(1_000);
+    bench.put(0);
+    bench.put(77);
+    assert_eq!(bench.captured().last(), Some(&77));
 }
