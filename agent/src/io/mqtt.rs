@@ -10,7 +10,7 @@
 //!                                                 +--> client event loop +
 //!  events <-- Published <-- report <--------------+        (drive)       +--> [received] --> forward --> events
 //! ```
-//! `drive` is polled without ever waiting for anyone else, so a slow reader of `events` delays no ping.
+//! `drive` does not wait for the others, so a slow reader of `events` delays no ping.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -23,6 +23,7 @@ use rumqttc::{
     PublishOptions, PublishResult, QoS, SubscribeFilter, SubscribeReasonCode,
 };
 use stockwire_protocol::backoff::Backoff;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -303,7 +304,7 @@ impl Worker {
 
         let keep_alive_s = broker.keep_alive_s.unwrap_or(self.config.keep_alive_s.max(1));
         let (received_in, received) = mpsc::channel(RECEIVE_MAXIMUM.into());
-        let mut drive = pin!(drive(event_loop, last, silence_max(keep_alive_s), received_in));
+        let mut drive = pin!(drive(event_loop, last, keep_alive_s, received_in));
         let subscribed = subscribe(&client, &self.config.subscriptions);
         beside(drive.as_mut(), &mut stopped, subscribed).await??;
 
@@ -367,13 +368,16 @@ async fn connack(event_loop: &mut EventLoop, last: &LastBytes) -> Result<BrokerL
     }
 }
 
-/// Polls the client until the connection ends. Waits for nothing but the network: pings depend on it.
+/// Polls the client until the connection ends. Pings depend on it, so it waits for nothing but the network, and for
+/// the reader only when the broker leaves no choice: Mosquitto 2.0.11 forgets Receive Maximum with the first PUBACK and
+/// sends all it has. Then not reading on is the only brake, for as long as the broker can do without a ping.
 async fn drive(
     mut event_loop: EventLoop,
     last: LastBytes,
-    silence_max: Duration,
+    keep_alive_s: u16,
     received: mpsc::Sender<rumqttc::Publish>,
 ) -> Ended {
+    let silence_max = silence_max(keep_alive_s);
     let mut overflowed: u64 = 0;
     loop {
         let event = match timeout(silence_max, event_loop.poll()).await {
@@ -384,18 +388,24 @@ async fn drive(
             Err(_) => return Loss::network("the connection stood still, not even pings got through").into(),
         };
         let Event::Incoming(Packet::Publish(publish)) = event else { continue };
-        let qos = publish.qos;
-        if received.try_send(publish).is_ok() {
+        let publish = match received.try_send(publish) {
+            Ok(()) => continue,
+            Err(TrySendError::Full(publish)) => publish,
+            Err(TrySendError::Closed(_)) => return Ended::Done,
+        };
+        if publish.qos == QoS::AtMostOnce {
+            // Nothing of ours is sent that way, so a stranger's flood is what is dropped.
+            overflowed += 1;
+            if overflowed.is_power_of_two() {
+                tracing::warn!(overflowed, "QoS 0 messages dropped: they come faster than they are read");
+            }
             continue;
         }
-        if qos != QoS::AtMostOnce {
-            return Loss::protocol("the broker sent more unacknowledged messages than Receive Maximum")
-                .into();
-        }
-        // Only QoS 0 can get here. Nothing of ours is sent that way, so a stranger's flood is what is dropped.
-        overflowed += 1;
-        if overflowed.is_power_of_two() {
-            tracing::warn!(overflowed, "QoS 0 messages dropped: they come faster than they are read");
+        if timeout(stall_max(keep_alive_s), received.send(publish)).await.is_err() {
+            return Loss::protocol(
+                "the broker ignores Receive Maximum, and messages are read too slowly for that",
+            )
+            .into();
         }
     }
 }
@@ -530,6 +540,15 @@ fn silence_max(keep_alive_s: u16) -> Duration {
         // The broker may switch keep-alive off; then nothing says that silence is wrong.
         0 => Duration::MAX,
         period => Duration::from_secs(u64::from(period)) * 5 / 2 + CONNECT_WAIT,
+    }
+}
+
+/// A broker cuts a client that was silent for one and a half keep-alive periods. One may have passed already when the
+/// waiting begins.
+fn stall_max(keep_alive_s: u16) -> Duration {
+    match keep_alive_s {
+        0 => Duration::MAX,
+        period => Duration::from_secs(period.into()) / 2,
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, OptionalExtension, params};
+use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, params};
 use stockwire_protocol::cbor::{EVENT_BYTES_MAX, Message as _};
 use stockwire_protocol::{Epoch, Event, Sequence};
 
@@ -33,6 +33,7 @@ mod salvage;
 mod schema;
 
 use lock::{Lock, LockError, beside};
+use schema::Root;
 pub use row::{RowFault, StoredRow};
 pub use salvage::Salvage;
 
@@ -158,13 +159,11 @@ pub struct SqliteJournal {
     options: JournalOptions,
     /// `None` after a failed write or flush: nothing is asked of that connection again, see [`Self::reopen`].
     open: Option<Connection>,
-    _lock: Arc<Lock>,
-    epoch: Epoch,
-    boot: u32,
+    lock: Arc<Lock>,
+    /// What the file says about itself. Its watermark is behind ours until the next append or [`Self::maintain`].
+    durable: Root,
     head: Sequence,
     watermark: Sequence,
-    /// What the file says; behind `watermark` until the next append or [`Self::maintain`].
-    watermark_durable: Sequence,
     kept_after: Sequence,
     /// Frames in the log after the last commit.
     wal_frames: Arc<AtomicU32>,
@@ -213,6 +212,7 @@ impl SqliteJournal {
     /// [`OpenError`], never `Damaged`.
     pub fn open_or_salvage(options: JournalOptions, unix_s: i64) -> Result<(Self, Option<Salvage>), OpenError> {
         let lock = Arc::new(take_lock(&options.path)?);
+        salvage::finish(&options.path, unix_s)?;
         match Self::open_locked(options.clone(), Arc::clone(&lock)) {
             Ok(journal) => Ok((journal, None)),
             Err(OpenError::Damaged { reason, .. }) => {
@@ -223,17 +223,68 @@ impl SqliteJournal {
         }
     }
 
+    /// Earlier lives of this journal whose rows the gateway does not hold yet, oldest first: left by a salvage. They
+    /// are journals of their own, to be sent before this one and then [retired](Self::retire).
+    ///
+    /// # Errors
+    /// [`OpenError::File`] when the directory cannot be listed.
+    pub fn earlier_lives(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+        let mut lives = Vec::new();
+        for before in salvage::before(path)? {
+            lives.extend(Self::earlier_lives(&before)?);
+            lives.push(before);
+        }
+        Ok(lives)
+    }
+
+    /// Deletes an earlier life whose rows are all at the gateway.
+    ///
+    /// # Errors
+    /// [`OpenError::File`]; it is then sent again after the next start, which has no second effect.
+    pub fn retire(mut self) -> Result<(), OpenError> {
+        assert_eq!(self.watermark, self.head, "no row is forgotten before the gateway holds it");
+        self.open = None;
+        let path = self.options.path;
+        // The file last: it is what the next start looks for.
+        for name in [beside(&path, "-wal"), beside(&path, ".reserve"), beside(&path, ".lock"), path.clone()] {
+            match fs::remove_file(&name) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(OpenError::File { path: name, doing: "delete it", source: error });
+                }
+                _ => {}
+            }
+        }
+        sync_directory(&path).map_err(|source| OpenError::File { path, doing: "delete it", source })
+    }
+
+    /// Begins a new epoch, because the gateway holds more of this one than this file: it was restored from a copy.
+    /// The old file is kept as `.behind-<time>`. Rows after `own_after`, recorded since this process started and so
+    /// never in any copy, move over.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the journal then takes nothing until [`Self::reopen`] succeeds.
+    pub fn begin_new_epoch(&mut self, own_after: Sequence, unix_s: i64) -> Result<PathBuf, OpenError> {
+        let all = ReadLimit { events: usize::MAX, bytes: usize::MAX };
+        let own = self.read(own_after.max(self.kept_after), all).map_err(|error| OpenError::File {
+            path: self.options.path.clone(),
+            doing: "read the rows of this run",
+            source: io::Error::other(error),
+        })?;
+        self.open = None;
+        let kept = salvage::replace(&self.options.path, &own, ".behind", unix_s)?;
+        *self = Self::open_locked(self.options.clone(), Arc::clone(&self.lock))?;
+        Ok(kept)
+    }
+
     fn open_locked(options: JournalOptions, lock: Arc<Lock>) -> Result<Self, OpenError> {
         let wal_frames = Arc::new(AtomicU32::new(0));
         let (connection, life) = schema::open(&options.path, &wal_frames)?;
         let mut journal = Self {
             open: None,
-            _lock: lock,
-            epoch: life.epoch,
-            boot: life.boot,
+            lock,
+            durable: life.root,
             head: life.head,
-            watermark: life.watermark,
-            watermark_durable: life.watermark,
+            watermark: life.root.watermark,
             kept_after: life.kept_after,
             wal_frames,
             growth: Growth::Quota,
@@ -257,8 +308,8 @@ impl SqliteJournal {
         self.open = None;
         let (connection, life) = schema::reopen(&self.options.path, &self.wal_frames)?;
         let damaged = |reason| OpenError::Damaged { path: self.options.path.clone(), reason };
-        if life.epoch != self.epoch {
-            return Err(damaged(format!("it now has epoch {}, it had {}", life.epoch, self.epoch)));
+        if life.root.epoch != self.durable.epoch {
+            return Err(damaged(format!("it now has epoch {}, it had {}", life.root.epoch, self.durable.epoch)));
         }
         if life.head < self.head {
             return Err(damaged(format!("it ends at {}, rows up to {} were durable", life.head, self.head)));
@@ -266,7 +317,7 @@ impl SqliteJournal {
         connection
             .execute("DELETE FROM event WHERE sequence > ?1", params![signed(self.head)])
             .map_err(|source| self.open_error("take back refused rows", source))?;
-        self.watermark_durable = life.watermark;
+        self.durable = life.root;
         self.kept_after = life.kept_after;
         self.open = Some(connection);
         self.limit_pages(self.pages_for_appends()).map_err(|source| self.open_error("set the quota", source))
@@ -284,7 +335,7 @@ impl SqliteJournal {
             self.limit_pages(self.pages_for_appends()).map_err(|source| self.poisoned_by("set the quota", source))?;
         }
         let surplus = self.surplus_rows();
-        if self.watermark > self.watermark_durable || surplus >= TRIM_STEP {
+        if self.watermark > self.durable.watermark || surplus >= TRIM_STEP {
             self.trim(surplus.min(TRIM_STEP_IDLE), "trim")?;
         }
         if self.wal_frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES {
@@ -298,7 +349,7 @@ impl SqliteJournal {
     /// # Errors
     /// As [`Journal::read`].
     pub fn rows(&self, after: Sequence, limit: ReadLimit) -> Result<Vec<StoredRow>, JournalError> {
-        row::read(self.connection("read")?, self.epoch, after, self.head, limit)
+        row::read(self.connection("read")?, self.durable.epoch, after, self.head, limit)
     }
 
     /// How it stands.
@@ -333,16 +384,15 @@ impl SqliteJournal {
         let connection = self.connection(doing).map_err(Refused::Other)?;
         let first = self.head.get();
         let kept_after = self.kept_after.get() + trim;
+        let root = Root { watermark: self.watermark, ..self.durable };
         let written = (|| {
             connection.execute_batch("BEGIN IMMEDIATE")?;
             let mut insert = connection.prepare_cached("INSERT INTO event (sequence, row) VALUES (?1, ?2)")?;
             for (at, row) in rows.iter().enumerate() {
                 insert.execute(params![(first + 1 + at as u64) as i64, row])?;
             }
-            if self.watermark > self.watermark_durable {
-                connection
-                    .prepare_cached("UPDATE journal SET watermark = ?1")?
-                    .execute(params![signed(self.watermark)])?;
+            if root != self.durable {
+                root.write(connection)?;
             }
             if trim > 0 {
                 connection
@@ -362,13 +412,16 @@ impl SqliteJournal {
             return Err(Refused::Other(self.poisoned_by(doing, error)));
         }
         self.head = Sequence::new(first + rows.len() as u64);
-        self.watermark_durable = self.watermark;
+        self.durable = root;
         self.kept_after = Sequence::new(kept_after);
         Ok(())
     }
 
     /// Deletes the oldest rows that the gateway holds, and makes the watermark durable.
     fn trim(&mut self, rows: u64, doing: &'static str) -> Result<(), JournalError> {
+        if rows == 0 && self.watermark == self.durable.watermark {
+            return Ok(());
+        }
         self.limit_pages(self.quota_pages()).map_err(|source| self.poisoned_by(doing, source))?;
         let trimmed = self.commit(&[], rows.min(self.acknowledged_rows()), doing);
         self.limit_pages(self.pages_for_appends()).map_err(|source| self.poisoned_by(doing, source))?;
@@ -388,7 +441,7 @@ impl SqliteJournal {
     /// Copies the log into the file; the log then begins anew at its first byte.
     fn checkpoint(&mut self) -> Result<(), JournalError> {
         let connection = self.connection("checkpoint")?;
-        match connection.wal_checkpoint_v2(Some(DEFAULT_NAME), rusqlite::wal::CheckpointMode::PASSIVE) {
+        match connection.wal_checkpoint_v2(DEFAULT_NAME, rusqlite::wal::CheckpointMode::PASSIVE) {
             Ok((frames, copied)) if frames == copied => {
                 self.wal_frames.store(0, Ordering::Relaxed);
                 Ok(())
@@ -413,8 +466,7 @@ impl SqliteJournal {
             tracing::error!("the disk is full: scans go on only into room that acknowledgements free");
             self.give_up_reserve();
             self.checkpoint()?;
-        }
-        if self.acknowledged_rows() == 0 {
+        } else if self.acknowledged_rows() == 0 {
             return Err(self.full());
         }
         self.trim(TRIM_STEP_IDLE, "make room")
@@ -520,11 +572,11 @@ enum Refused {
 
 impl Journal for SqliteJournal {
     fn epoch(&self) -> Epoch {
-        self.epoch
+        self.durable.epoch
     }
 
     fn boot(&self) -> u32 {
-        self.boot
+        self.durable.boot
     }
 
     fn head(&self) -> Sequence {
@@ -555,7 +607,7 @@ impl Journal for SqliteJournal {
                 return Err(JournalError::TooLarge { at, bytes: bytes.len(), max: EVENT_BYTES_MAX });
             }
             let sequence = Sequence::new(self.head.get() + 1 + at as u64);
-            rows.push(row::seal(self.epoch, sequence, bytes));
+            rows.push(row::seal(self.durable.epoch, sequence, bytes));
         }
         if self.wal_frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES_URGENT {
             self.checkpoint()?;

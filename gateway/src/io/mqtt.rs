@@ -23,6 +23,7 @@ use rumqttc::{
     PublishNoticeError, PublishOptions, PublishResult, QoS, SubscribeFilter, SubscribeReasonCode,
 };
 use stockwire_protocol::backoff::Backoff;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -196,7 +197,9 @@ pub struct Link {
 #[derive(Debug)]
 struct Open {
     connection: u64,
-    acks: mpsc::Sender<ManualAck>,
+    /// Without a limit of its own: there is at most one entry for each message that the reader holds, and the message
+    /// is the larger of the two.
+    acks: mpsc::UnboundedSender<ManualAck>,
     publishes: mpsc::Sender<Publish>,
     window: Arc<Semaphore>,
     packet_size_max: usize,
@@ -252,9 +255,7 @@ impl Link {
         let Some(ack) = token.ack else { return };
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(open) = open.as_ref().filter(|open| open.connection == token.connection) else { return };
-        // It holds `receive_maximum` acks and no token can be used twice, so it is closed at worst, and then the
-        // connection is over.
-        if let Err(error) = open.acks.try_send(ack) {
+        if let Err(error) = open.acks.send(ack) {
             tracing::debug!(%error, "an ack came too late for its connection");
         }
     }
@@ -340,12 +341,12 @@ impl Worker {
         let keep_alive_s = broker.keep_alive_s.unwrap_or(self.config.keep_alive_s.max(1));
         let receive_maximum = usize::from(self.config.receive_maximum.max(1));
         let (received_in, received) = mpsc::channel(receive_maximum);
-        let mut drive = pin!(drive(event_loop, last, silence_max(keep_alive_s), received_in));
+        let mut drive = pin!(drive(event_loop, last, keep_alive_s, received_in));
         let subscribed = subscribe(&client, &self.config.subscriptions);
         beside(drive.as_mut(), &mut stopped, subscribed).await??;
 
         let (publishes, queued) = mpsc::channel(PUBLISH_WINDOW);
-        let (acks, acked) = mpsc::channel(receive_maximum);
+        let (acks, acked) = mpsc::unbounded_channel();
         let connection = self.connection;
         let window = Arc::new(Semaphore::new(PUBLISH_WINDOW));
         let packet_size_max = broker
@@ -413,13 +414,16 @@ async fn connack(event_loop: &mut EventLoop, last: &LastBytes) -> Result<BrokerL
     }
 }
 
-/// Polls the client until the connection ends. Waits for nothing but the network: pings depend on it.
+/// Polls the client until the connection ends. Pings depend on it, so it waits for nothing but the network, and for
+/// the reader only when the broker leaves no choice: Mosquitto 2.0.11 forgets Receive Maximum with the first PUBACK and
+/// sends all it has. Then not reading on is the only brake, for as long as the broker can do without a ping.
 async fn drive(
     mut event_loop: EventLoop,
     last: LastBytes,
-    silence_max: Duration,
+    keep_alive_s: u16,
     received: mpsc::Sender<rumqttc::Publish>,
 ) -> Ended {
+    let silence_max = silence_max(keep_alive_s);
     let mut overflowed: u64 = 0;
     loop {
         let event = match timeout(silence_max, event_loop.poll()).await {
@@ -430,18 +434,24 @@ async fn drive(
             Err(_) => return Loss::network("the connection stood still, not even pings got through").into(),
         };
         let Event::Incoming(Packet::Publish(publish)) = event else { continue };
-        let qos = publish.qos;
-        if received.try_send(publish).is_ok() {
+        let publish = match received.try_send(publish) {
+            Ok(()) => continue,
+            Err(TrySendError::Full(publish)) => publish,
+            Err(TrySendError::Closed(_)) => return Ended::Done,
+        };
+        if publish.qos == QoS::AtMostOnce {
+            // Nothing of ours is sent that way, so a stranger's flood is what is dropped.
+            overflowed += 1;
+            if overflowed.is_power_of_two() {
+                tracing::warn!(overflowed, "QoS 0 messages dropped: they come faster than they are read");
+            }
             continue;
         }
-        if qos != QoS::AtMostOnce {
-            return Loss::protocol("the broker sent more unacknowledged messages than Receive Maximum")
-                .into();
-        }
-        // Only QoS 0 can get here. Nothing of ours is sent that way, so a stranger's flood is what is dropped.
-        overflowed += 1;
-        if overflowed.is_power_of_two() {
-            tracing::warn!(overflowed, "QoS 0 messages dropped: they come faster than they are read");
+        if timeout(stall_max(keep_alive_s), received.send(publish)).await.is_err() {
+            return Loss::protocol(
+                "the broker ignores Receive Maximum, and messages are read too slowly for that",
+            )
+            .into();
         }
     }
 }
@@ -532,7 +542,7 @@ async fn forward(
 }
 
 /// The PUBACKs that ingest released.
-async fn acknowledge(client: &AsyncClient, mut acked: mpsc::Receiver<ManualAck>) {
+async fn acknowledge(client: &AsyncClient, mut acked: mpsc::UnboundedReceiver<ManualAck>) {
     while let Some(ack) = acked.recv().await {
         // It fails only when the event loop is gone, and `drive` says why.
         if client.manual_ack(ack).await.is_err() {
@@ -583,6 +593,15 @@ fn silence_max(keep_alive_s: u16) -> Duration {
         // The broker may switch keep-alive off; then nothing says that silence is wrong.
         0 => Duration::MAX,
         period => Duration::from_secs(u64::from(period)) * 5 / 2 + CONNECT_WAIT,
+    }
+}
+
+/// A broker cuts a client that was silent for one and a half keep-alive periods. One may have passed already when the
+/// waiting begins.
+fn stall_max(keep_alive_s: u16) -> Duration {
+    match keep_alive_s {
+        0 => Duration::MAX,
+        period => Duration::from_secs(period.into()) / 2,
     }
 }
 

@@ -137,6 +137,8 @@ impl Loss {
             Kind::ConnectionRefused | Kind::NotFound | Kind::TimedOut | Kind::HostUnreachable => {
                 format!("{error}; check host, port and the way to the broker")
             }
+            // The codec's word for an end within a packet.
+            Kind::Other => format!("the connection ended amid a packet ({error}); is it the broker's port?"),
             _ => format!("the connection failed: {error}"),
         })
     }

@@ -1,7 +1,7 @@
 //! The way to the broker: TCP, TLS, and an eye on the last bytes that came.
 //!
 //! The client library would dial by itself. It does not get past an address that swallows packets, and it does not
-//! understand a DISCONNECT without properties (`e0 01 reason`, which is what Mosquitto sends): it waits for a property
+//! understand a DISCONNECT without properties (`e0 01 reason`, which MQTT 5 allows and the embedded broker sends): it waits for a property
 //! length that never comes, sees the connection end, and the broker's reason is lost. So we watch for it here.
 
 use std::io;

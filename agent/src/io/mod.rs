@@ -1,0 +1,7 @@
+//! The edges: the only place of this crate that touches disks, ports, sockets and clocks.
+//!
+//! Each file is one edge and knows nothing of the others; [`crate::run`] puts them around the core.
+
+pub mod sqlite_journal;
+
+pub mod mqtt;

@@ -1,0 +1,275 @@
+//! The tables, and how a database of an older build is brought forward.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::{database, pragma_text};
+use crate::store::StoreError;
+
+/// One step forward each; the position is the version it leads to. A step that was released is never edited.
+const MIGRATIONS: [&str; 1] = [V1];
+
+/// Bits of an event's key that hold its sequence: a journal of a million scans a second lasts twelve days, one of
+/// a hundred a second 350 years. The other 23 number the streams: eight million journals.
+pub(super) const SEQUENCE_BITS: u32 = 40;
+
+/// Version 1.
+///
+/// The event's key packs (stream, sequence) into one integer, which makes the unique key of ingest the table's own
+/// b-tree: no second index, and a redelivered batch is compared by reading one stretch of it. Balances lead with
+/// the item, because a movement asks "how much of this is there?" for every channel. Whatever others call a thing
+/// is text; whatever the books repeat a million times is a number.
+const V1: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES ('instance', lower(hex(randomblob(4)))), ('index_revision', 0), ('catalogue_revision', 0),
+    ('change', 0), ('refused_letters', 0);
+
+CREATE TABLE erp (
+    erp TEXT PRIMARY KEY,
+    opened_at INTEGER,                  -- NULL: the opening stock is not booked
+    through INTEGER NOT NULL            -- ledger rows up to here are planned
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE site (
+    no INTEGER PRIMARY KEY,
+    site TEXT NOT NULL UNIQUE,
+    erp TEXT NOT NULL,
+    reference TEXT,
+    active INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE place (
+    no INTEGER PRIMARY KEY,
+    site INTEGER NOT NULL REFERENCES site,
+    kind INTEGER NOT NULL,              -- 0 at, 1 supplier, 2 customer, 3 loss, 4 transit
+    location TEXT NOT NULL,             -- '' for the virtual ones
+    reference TEXT,
+    active INTEGER NOT NULL,
+    UNIQUE (site, kind, location)
+) STRICT;
+
+CREATE TABLE item (
+    no INTEGER PRIMARY KEY,
+    item TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    uom TEXT NOT NULL,
+    gtins TEXT NOT NULL,                -- JSON array
+    codes TEXT NOT NULL,                -- JSON array
+    erp TEXT NOT NULL,
+    reference TEXT,
+    active INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE stream (
+    no INTEGER PRIMARY KEY,
+    agent TEXT NOT NULL,
+    epoch BLOB NOT NULL,
+    site TEXT NOT NULL,
+    watermark INTEGER NOT NULL,
+    UNIQUE (agent, epoch)
+) STRICT;
+
+CREATE TABLE event (
+    key INTEGER PRIMARY KEY,            -- stream << 40 | sequence: one identity, once
+    ledger INTEGER,                     -- NULL: not applied
+    received_at INTEGER NOT NULL,
+    bytes BLOB NOT NULL                 -- as the journal holds it
+) STRICT;
+
+CREATE TABLE ledger (
+    id INTEGER PRIMARY KEY,             -- the order of application, without holes
+    event INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    from_place INTEGER NOT NULL,
+    to_place INTEGER NOT NULL,
+    steps INTEGER NOT NULL CHECK (steps >= 0),
+    lot TEXT NOT NULL,                  -- '' = not known by lot
+    disposition TEXT NOT NULL           -- '' = ordinary
+) STRICT;
+CREATE INDEX ledger_item ON ledger (item);
+
+CREATE TABLE balance (
+    item INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    lot TEXT NOT NULL,
+    disposition TEXT NOT NULL,
+    steps INTEGER NOT NULL,
+    PRIMARY KEY (item, place, lot, disposition)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX balance_place ON balance (place);
+
+CREATE TABLE mention (
+    word TEXT NOT NULL,
+    event INTEGER NOT NULL,
+    PRIMARY KEY (word, event)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dead_letter (
+    id INTEGER PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    class TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    source TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    site TEXT,
+    agent TEXT,
+    event INTEGER,                      -- the fact it is about
+    erp TEXT,                           -- of a posting
+    ledger INTEGER,                     -- of a posting
+    channel TEXT,                       -- of a publication
+    sku TEXT,                           -- of a publication
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    closed_at INTEGER,
+    closed_by TEXT,
+    closed_why TEXT
+) STRICT;
+CREATE INDEX dead_letter_conflict ON dead_letter (event) WHERE class = 'conflict' AND state = 'open';
+CREATE INDEX dead_letter_event ON dead_letter (event) WHERE event IS NOT NULL;
+CREATE INDEX dead_letter_posting ON dead_letter (erp, ledger) WHERE class = 'posting' AND state = 'open';
+
+CREATE TABLE device (
+    agent TEXT PRIMARY KEY,
+    site TEXT NOT NULL,
+    status TEXT NOT NULL,
+    last_seen INTEGER NOT NULL,
+    epoch BLOB,
+    head INTEGER NOT NULL,
+    lost INTEGER NOT NULL,
+    clock_at INTEGER,                   -- when it told its clock; NULL = never
+    clock_unix INTEGER,
+    clock_synced INTEGER,
+    boot INTEGER,
+    uptime INTEGER,
+    software TEXT,
+    change INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE channel (
+    channel TEXT PRIMARY KEY,
+    sites TEXT NOT NULL,                -- JSON array
+    safety_stock INTEGER NOT NULL,
+    threshold INTEGER NOT NULL,
+    cap INTEGER,
+    basis TEXT NOT NULL,
+    active INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE offer (
+    channel TEXT NOT NULL,
+    sku TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    reference TEXT,
+    active INTEGER NOT NULL,
+    revision INTEGER NOT NULL,          -- of the number it must be told; 0 = none computed
+    number INTEGER NOT NULL,
+    sites TEXT NOT NULL,                -- JSON: [[site, number], ...]
+    through INTEGER NOT NULL,
+    due_since INTEGER,                  -- NULL: nothing to tell
+    next_at INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    fault TEXT,
+    unresolved INTEGER NOT NULL,        -- 1: some number was sent and nobody knows whether it arrived
+    flight_revision INTEGER,            -- NULL: none in flight
+    flight_number INTEGER,
+    flight_sites TEXT,
+    flight_through INTEGER,
+    pub_revision INTEGER,               -- NULL: none accepted yet
+    pub_number INTEGER,
+    pub_sites TEXT,
+    pub_through INTEGER,
+    pub_at INTEGER,
+    change INTEGER NOT NULL,
+    PRIMARY KEY (channel, sku)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX offer_item ON offer (item);
+CREATE INDEX offer_due ON offer (channel, number) WHERE due_since IS NOT NULL;
+CREATE INDEX offer_change ON offer (change);
+
+-- Items whose stock changed since their offers were computed.
+CREATE TABLE stale_item (item INTEGER PRIMARY KEY, since INTEGER NOT NULL) STRICT;
+
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    turn INTEGER NOT NULL,              -- order of posting; the halves of a split batch keep its turn
+    erp TEXT NOT NULL,
+    site INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_at INTEGER NOT NULL,
+    document TEXT,
+    fault TEXT,
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX batch_open ON batch (erp, turn, id) WHERE state IN ('planned', 'sent', 'unknown', 'retry');
+
+CREATE TABLE posting (
+    batch INTEGER NOT NULL REFERENCES batch,
+    ledger INTEGER NOT NULL,
+    PRIMARY KEY (batch, ledger)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX posting_ledger ON posting (ledger);
+
+CREATE TABLE api_key (
+    name TEXT PRIMARY KEY,
+    hash BLOB NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+";
+
+/// Brings the database to this build's version, each step in a transaction of its own.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let doing = "bringing the schema forward";
+    let known = MIGRATIONS.len() as i64;
+    loop {
+        let transaction = connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(database(doing))?;
+        // Read inside the transaction: two processes may start at once.
+        let found = version(&transaction)?;
+        if found > known || found < 0 {
+            return Err(StoreError::Schema { found, known });
+        }
+        let Some(step) = MIGRATIONS.get(found as usize) else { return Ok(()) };
+        transaction.execute_batch(step).map_err(database(doing))?;
+        transaction.pragma_update(None, "user_version", found + 1).map_err(database(doing))?;
+        transaction.commit().map_err(database(doing))?;
+    }
+}
+
+/// The version that the file says it has; 0 = empty.
+pub(super) fn version(connection: &Connection) -> Result<i64, StoreError> {
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(database("reading the schema version"))
+}
+
+/// The newest version this build knows.
+pub(super) fn known_version() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
+/// Sets what durability rests on and reads it back: a pragma that did not take is silent otherwise.
+pub(super) fn make_durable(connection: &Connection, in_memory: bool) -> Result<(), StoreError> {
+    let doing = "setting up the database";
+    // Write-ahead log: readers do not stop the writer. FULL: a commit is on the disk when it returns.
+    let journal = pragma_text(connection, "journal_mode", "WAL").map_err(database(doing))?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(database(doing))?;
+    let synchronous: i64 =
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(database(doing))?;
+    let expected = if in_memory { "memory" } else { "wal" };
+    if journal != expected || synchronous != 2 {
+        return Err(StoreError::Refused {
+            reason: format!(
+                "the database does not commit durably here: journal {journal} (expected {expected}), synchronous \
+                 {synchronous} (expected 2); is it on a network share?"
+            ),
+        });
+    }
+    Ok(())
+}
