@@ -1,0 +1,586 @@
+//! The sans-IO centre of one station: scans and weights in, movements to record and signals out.
+//!
+//! ```text
+//!   handle_scan, handle_weight              poll_action
+//!  ---------------------------> Station ------------------> Record, Signal, RequestWeight, Display
+//!                                  ^                           |
+//!                                  |    handle_recorded        v
+//!                                  '------------------------ journal
+//! ```
+//!
+//! One input is worked on at a time. While its events are on their way into the journal further scans wait here, in
+//! order; only the journal's word gives [`Signal::Good`], moves the session on and lets the next scan be looked at.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use stockwire_protocol::gs1::{self, Command, Gln, Kind, LocationCode, Scan, Severity};
+use stockwire_protocol::{
+    AgentId, Body, Correction, CorrectionReason, DeviceId, Epoch, Event, Movement, MovementId, OperatorId, Sequence,
+    StationId, When,
+};
+
+use crate::catalogue::{Catalogue, LookUp};
+use crate::feedback::Signal;
+use crate::journal::JournalError;
+use crate::scale::{FaultKind, FrameFault, Reading};
+use crate::scanner::ReadFault;
+use crate::workflow::amount::{self, Label, Weight};
+use crate::workflow::{self, Floor, Input, Next, Outcome, Session, Step};
+
+/// What a site sets about one station.
+#[derive(Clone, Debug)]
+pub struct StationConfig {
+    /// Whose journal it records into.
+    pub agent: AgentId,
+    /// Its name.
+    pub station: StationId,
+    /// How long the same code from one device counts as the same scan; [`BOUNCE_DEFAULT`] for devices not named.
+    pub bounce: BTreeMap<DeviceId, Duration>,
+    /// Whether it has a scale.
+    pub scale: bool,
+    /// The site's own GLN; a location label with another one is refused.
+    pub site_gln: Option<Gln>,
+}
+
+impl StationConfig {
+    /// A station without a scale, everything else as usual.
+    pub fn new(agent: AgentId, station: StationId) -> Self {
+        Self { agent, station, bounce: BTreeMap::new(), scale: false, site_gln: None }
+    }
+}
+
+/// A trigger that bounces and a scanner in presentation mode repeat within a tenth of a second or two; nobody presents
+/// a second piece as fast as this.
+pub const BOUNCE_DEFAULT: Duration = Duration::from_millis(400);
+/// Codes remembered per station for it: a scanner that sees a sheet of labels reads several in turn.
+const BOUNCE_CODES_MAX: usize = 32;
+/// Scans that wait while the journal commits. More means that the disk hangs, and the operator must know.
+pub const WAITING_MAX: usize = 32;
+/// Movements that UNDO can take back, one after the other.
+pub const UNDO_MAX: usize = 64;
+/// Pause between two questions to the scale while its weight is not bookable yet.
+pub const WEIGHT_POLL: Duration = Duration::from_millis(250);
+/// A scale that has not answered by then is asked again.
+pub const WEIGHT_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// Noise on the line must not turn into a siren.
+const FAULT_SIGNAL_EVERY: Duration = Duration::from_secs(2);
+
+/// One station.
+pub struct Station {
+    config: StationConfig,
+    catalogue: Arc<Catalogue>,
+    operator: Option<OperatorId>,
+    running: Option<Running>,
+    /// What is on its way into the journal; at most one.
+    recording: Option<Recording>,
+    /// Scans that came meanwhile; at most `WAITING_MAX`.
+    waiting: VecDeque<Arrival>,
+    /// When each code was last seen, oldest first.
+    seen: VecDeque<(Code, Duration)>,
+    fault_signalled: Option<Duration>,
+    tickets: u64,
+    screen: Screen,
+    shown: Option<Screen>,
+    actions: VecDeque<Action>,
+}
+
+/// The workflow that runs.
+struct Running {
+    name: &'static str,
+    session: Box<dyn Session>,
+    /// When `TimedOut` is due.
+    deadline: Duration,
+    /// While weighing.
+    asking: Option<Asking>,
+    /// Movements of this session that UNDO can take back, oldest first.
+    undo: VecDeque<(MovementId, Movement)>,
+}
+
+/// The scale is being asked.
+struct Asking {
+    /// Only what was measured after this counts.
+    since: Duration,
+    /// When to ask again.
+    due: Duration,
+}
+
+/// Events that are being committed, and what follows when they are.
+struct Recording {
+    ticket: Ticket,
+    events: Vec<Event>,
+    next: Next,
+    message: String,
+    takes_back: bool,
+    /// The code that caused it: scanning it again after a failure is no bounce.
+    code: Option<Code>,
+}
+
+type Code = (DeviceId, Vec<u8>);
+
+struct Arrival {
+    now: Duration,
+    when: When,
+    code: Code,
+}
+
+/// Names one request to record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ticket(u64);
+
+/// The journal's word that the events of a ticket are durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// The journal's epoch.
+    pub epoch: Epoch,
+    /// Sequence of the ticket's last event.
+    pub last: Sequence,
+}
+
+/// What the station wants done.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Append all of these in one go, then call [`Station::handle_recorded`].
+    Record {
+        /// To be repeated there.
+        ticket: Ticket,
+        /// At least one.
+        events: Vec<Event>,
+    },
+    /// Let the operator know.
+    Signal {
+        /// What to sound and light.
+        signal: Signal,
+        /// Why, in one line.
+        message: String,
+    },
+    /// Ask the scale for a weight now; nothing to do for one that sends by itself.
+    RequestWeight,
+    /// Show this.
+    Display(Screen),
+}
+
+/// What a display at the bench shows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Screen {
+    /// The workflow that runs.
+    pub workflow: Option<&'static str>,
+    /// What to scan next.
+    pub expected: String,
+    /// What became of the last input.
+    pub message: String,
+    /// Its signal.
+    pub signal: Option<Signal>,
+    /// The number on the scale, as far as it tells one now.
+    pub weight: Option<String>,
+    /// Who works here.
+    pub operator: Option<String>,
+    /// Events recorded since the session began.
+    pub recorded: u64,
+}
+
+impl Station {
+    /// A station at which no workflow runs.
+    pub fn new(config: StationConfig, catalogue: Arc<Catalogue>) -> Self {
+        let mut station = Self {
+            config,
+            catalogue,
+            operator: None,
+            running: None,
+            recording: None,
+            waiting: VecDeque::new(),
+            seen: VecDeque::new(),
+            fault_signalled: None,
+            tickets: 0,
+            screen: Screen::default(),
+            shown: None,
+            actions: VecDeque::new(),
+        };
+        station.display();
+        station
+    }
+
+    /// A newer catalogue came.
+    pub fn handle_catalogue(&mut self, catalogue: Arc<Catalogue>) {
+        self.catalogue = catalogue;
+    }
+
+    /// A scanner's decoder gave this.
+    pub fn handle_scan(&mut self, now: Duration, when: When, device: &DeviceId, read: Result<Vec<u8>, ReadFault>) {
+        match read {
+            Ok(raw) => self.arrive(Arrival { now, when, code: (device.clone(), raw) }),
+            Err(fault) => {
+                // Something was scanned and did not arrive whole: the operator must not take silence for success.
+                if self.fault_signalled.is_none_or(|last| now.saturating_sub(last) >= FAULT_SIGNAL_EVERY) {
+                    self.fault_signalled = Some(now);
+                    self.signal(Signal::Refused, format!("{fault}: scan again"));
+                }
+            }
+        }
+        self.display();
+    }
+
+    /// The scale's decoder gave this.
+    pub fn handle_weight(&mut self, now: Duration, when: When, reply: Result<Reading, FrameFault>) {
+        self.screen.weight = match &reply {
+            Ok(Reading { value: Some(value), unit: Some(unit), .. }) => Some(format!("{value} {}", unit.as_str())),
+            // A status or a fault: the old weight no longer stands.
+            _ => None,
+        };
+        if self.recording.is_none() {
+            self.weigh(now, when, reply);
+        }
+        self.display();
+    }
+
+    /// The journal's answer to [`Action::Record`].
+    pub fn handle_recorded(&mut self, now: Duration, ticket: Ticket, result: Result<Recorded, &JournalError>) {
+        let Some(recording) = self.recording.take_if(|recording| recording.ticket == ticket) else { return };
+        match result {
+            Ok(recorded) => {
+                self.screen.recorded += recording.events.len() as u64;
+                self.remember(&recording, recorded);
+                self.go(now, recording.next);
+                self.signal(Signal::Good, recording.message);
+            }
+            Err(error) => {
+                if let Some(code) = recording.code {
+                    self.seen.retain(|(seen, _)| *seen != code);
+                }
+                self.signal(Signal::NotStored, format!("not recorded: {error}; {}", error.hint()));
+            }
+        }
+        while self.recording.is_none()
+            && let Some(arrival) = self.waiting.pop_front()
+        {
+            self.work(arrival);
+        }
+        self.display();
+    }
+
+    /// When [`Station::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let running = self.running.as_ref().filter(|_| self.recording.is_none())?;
+        Some(running.asking.as_ref().map_or(running.deadline, |asking| asking.due.min(running.deadline)))
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        let Some(running) = &mut self.running else { return };
+        if now >= running.deadline {
+            // Nothing is recorded by the passing of time, so the event time is of no consequence.
+            self.step(now, When::Synced { unix_ms: 0 }, None, Input::TimedOut);
+        } else if let Some(asking) = &mut running.asking {
+            asking.due = now + WEIGHT_ANSWER_MAX;
+            self.actions.push_back(Action::RequestWeight);
+        }
+        self.display();
+    }
+
+    /// What to do next; to be asked until `None` after every `handle_*`.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What a display shows now.
+    pub fn screen(&self) -> &Screen {
+        &self.screen
+    }
+
+    fn arrive(&mut self, arrival: Arrival) {
+        if self.is_bounce(&arrival) {
+            return self.signal(Signal::Repeated, "the same code again: counted once".into());
+        }
+        if self.recording.is_none() {
+            return self.work(arrival);
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.seen.retain(|(seen, _)| *seen != arrival.code);
+            return self.signal(Signal::NotStored, "the disk is too slow: this scan was not recorded".into());
+        }
+        self.waiting.push_back(arrival);
+    }
+
+    /// The same code from the same device within its window, counted from when it was last seen: a scanner that
+    /// keeps reading one label gives one piece, however long it looks.
+    fn is_bounce(&mut self, arrival: &Arrival) -> bool {
+        let window = self.config.bounce.get(&arrival.code.0).copied().unwrap_or(BOUNCE_DEFAULT);
+        let before = self.seen.iter().position(|(code, _)| *code == arrival.code).and_then(|at| self.seen.remove(at));
+        if self.seen.len() >= BOUNCE_CODES_MAX {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((arrival.code.clone(), arrival.now));
+        before.is_some_and(|(_, last)| arrival.now.saturating_sub(last) < window)
+    }
+
+    fn work(&mut self, Arrival { now, when, code }: Arrival) {
+        let catalogue = Arc::clone(&self.catalogue);
+        let scan = gs1::interpret(&code.1, year(when));
+        match self.understand(&scan, &catalogue) {
+            Ok(Meaning::Input(input)) => self.step(now, when, Some(code), input),
+            Ok(Meaning::Workflow(name)) => self.begin(now, &name),
+            Ok(Meaning::Operator(operator)) => {
+                let message = format!("{operator} works here");
+                self.screen.operator = Some(operator.to_string());
+                self.operator = Some(operator);
+                self.signal(Signal::Heard, message);
+            }
+            Err((signal, message)) => self.signal(signal, message),
+        }
+    }
+
+    fn understand<'a>(&self, scan: &Scan, catalogue: &'a Catalogue) -> Result<Meaning<'a>, (Signal, String)> {
+        let refused = |message: String| (Signal::Refused, message);
+        let input = match scan.kind() {
+            Kind::Error => {
+                let errors = scan.findings().iter().filter(|finding| finding.severity() == Severity::Error);
+                let message = errors.map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");
+                return Err(refused(format!("not readable: {message}")));
+            }
+            Kind::Command(Command::Workflow(name)) => return Ok(Meaning::Workflow(name.clone())),
+            Kind::Command(Command::Operator(name)) => {
+                let operator = OperatorId::new(name.as_str()).map_err(|error| refused(error.to_string()))?;
+                return Ok(Meaning::Operator(operator));
+            }
+            Kind::Command(Command::Done) => Input::Done,
+            Kind::Command(Command::Cancel) => Input::Cancel,
+            Kind::Command(Command::Undo) => Input::Undo,
+            Kind::Command(Command::Quantity(quantity)) => Input::Quantity(*quantity),
+            Kind::Command(other) => Input::Other(other.to_string()),
+            Kind::Location(code) => Input::Location(self.location(code, catalogue)?),
+            Kind::Gs1 | Kind::Ean(_) | Kind::Plain(_) => {
+                let label = Label::of(scan).map_err(|error| refused(error.to_string()))?;
+                match (catalogue.look_up(scan), label.gtin, &label.order) {
+                    (LookUp::Found(item), _, _) => Input::Item(item, label),
+                    (LookUp::Unknown, None, Some(order)) => Input::Reference(order.clone()),
+                    (LookUp::Ambiguous { first, second }, _, _) => {
+                        return Err(refused(format!("this code means both {first} and {second}: have it put right")));
+                    }
+                    (LookUp::Unknown, _, _) => return Err((Signal::Unknown, unknown(scan, catalogue))),
+                }
+            }
+        };
+        Ok(Meaning::Input(input))
+    }
+
+    fn location<'a>(
+        &self,
+        code: &LocationCode,
+        catalogue: &'a Catalogue,
+    ) -> Result<&'a stockwire_protocol::LocationId, (Signal, String)> {
+        if let (Some(ours), Some(theirs)) = (self.config.site_gln, code.gln)
+            && ours != theirs
+        {
+            return Err((Signal::Refused, format!("this location belongs to the site {theirs}, not to {ours}")));
+        }
+        let known = catalogue.location(&code.code);
+        known.ok_or_else(|| (Signal::Unknown, format!("{} is no location of site {}", code.code, catalogue.site())))
+    }
+
+    fn begin(&mut self, now: Duration, name: &str) {
+        match (&self.running, workflow::find(name)) {
+            (_, None) => self.signal(Signal::Unknown, format!("no workflow {name}: there are {}", workflow_names())),
+            (Some(running), Some(_)) => {
+                let message = format!("{} still runs: scan DONE or CANCEL first", running.name);
+                self.signal(Signal::Refused, message);
+            }
+            (None, Some(row)) => {
+                let session = row.begin();
+                let deadline = now + session.patience();
+                let undo = VecDeque::new();
+                self.running = Some(Running { name: row.name(), session, deadline, asking: None, undo });
+                self.screen.recorded = 0;
+                self.signal(Signal::Heard, row.title().into());
+            }
+        }
+    }
+
+    fn step(&mut self, now: Duration, when: When, code: Option<Code>, input: Input<'_>) {
+        let Some(running) = &mut self.running else {
+            return self.signal(Signal::Refused, no_workflow());
+        };
+        running.deadline = now + running.session.patience();
+        let floor = Floor {
+            station: &self.config.station,
+            operator: self.operator.as_ref(),
+            scale: self.config.scale,
+        };
+        let Step { next, outcome } = running.session.step(input, &floor);
+        match outcome {
+            Outcome::Heard(message) => {
+                self.go(now, next);
+                self.signal(Signal::Heard, message);
+            }
+            Outcome::Refused(message) => {
+                self.go(now, next);
+                self.signal(Signal::Refused, message);
+            }
+            Outcome::Told(message) => {
+                self.go(now, next);
+                self.screen.message = message;
+                self.screen.signal = None;
+            }
+            Outcome::Record { facts, message } => self.record(when, facts, Then { next, message, takes_back: false, code }),
+            Outcome::UndoLast => self.undo(when, code),
+        }
+    }
+
+    fn record(&mut self, when: When, facts: Vec<Body>, then: Then) {
+        let events: Vec<_> = facts.into_iter().map(|body| Event { when, body }).collect();
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        let Then { next, message, takes_back, code } = then;
+        self.recording = Some(Recording { ticket, events: events.clone(), next, message, takes_back, code });
+        self.actions.push_back(Action::Record { ticket, events });
+    }
+
+    /// A recorded movement is never changed: the way back is a movement of its own that names it.
+    fn undo(&mut self, when: When, code: Option<Code>) {
+        let last = self.running.as_ref().and_then(|running| running.undo.back());
+        let Some((id, movement)) = last else {
+            return self.signal(Signal::Refused, "nothing to take back in this session".into());
+        };
+        let mut back = movement.clone();
+        (back.from, back.to) = (movement.to.clone(), movement.from.clone());
+        back.details.corrects = Some(Correction { movement: id.clone(), reason: CorrectionReason::DidNotOccur });
+        back.details.operator = self.operator.clone();
+        let message = format!("taken back: {} {}", back.quantity, back.item);
+        let then = Then { next: Next::Stay, message, takes_back: true, code };
+        self.record(when, vec![Body::Movement(back)], then);
+    }
+
+    fn remember(&mut self, recording: &Recording, recorded: Recorded) {
+        let Some(running) = &mut self.running else { return };
+        if recording.takes_back {
+            running.undo.pop_back();
+            return;
+        }
+        let before = recorded.last.get().saturating_sub(recording.events.len() as u64);
+        for (sequence, event) in (before + 1..).zip(&recording.events) {
+            let Body::Movement(movement) = &event.body else { continue };
+            let (agent, sequence) = (self.config.agent.clone(), Sequence::new(sequence));
+            if running.undo.len() >= UNDO_MAX {
+                running.undo.pop_front();
+            }
+            running.undo.push_back((MovementId { agent, epoch: recorded.epoch, sequence }, movement.clone()));
+        }
+    }
+
+    fn go(&mut self, now: Duration, next: Next) {
+        let Some(running) = &mut self.running else { return };
+        match next {
+            Next::Stay => {}
+            Next::Go(session) => {
+                running.deadline = now + session.patience();
+                running.session = session;
+            }
+            Next::End => self.running = None,
+        }
+        let Some(running) = &mut self.running else { return };
+        match (running.session.weighing(), &running.asking) {
+            (Some(_), None) => {
+                running.asking = Some(Asking { since: now, due: now + WEIGHT_ANSWER_MAX });
+                self.actions.push_back(Action::RequestWeight);
+            }
+            (None, Some(_)) => running.asking = None,
+            _ => {}
+        }
+    }
+
+    fn weigh(&mut self, now: Duration, when: When, reply: Result<Reading, FrameFault>) {
+        let Some(Running { session, asking: Some(asking), .. }) = &mut self.running else { return };
+        let Some(item) = session.weighing() else { return };
+        let reading = match reply {
+            Ok(reading) => reading,
+            Err(FrameFault { kind: FaultKind::OtherReply, .. }) => return,
+            Err(fault) => {
+                asking.due = now + WEIGHT_POLL;
+                self.screen.message = format!("the scale: {fault}");
+                return;
+            }
+        };
+        let age = Duration::from_millis(u64::from(reading.age_ms));
+        let measured_before_asking = now.saturating_sub(age) < asking.since;
+        match amount::weight(item, &reading) {
+            Weight::Bookable(_) if measured_before_asking => asking.due = now + WEIGHT_POLL,
+            Weight::Bookable(weighed) => self.step(now, when, None, Input::Weight(weighed)),
+            Weight::NotYet(why) => {
+                asking.due = now + WEIGHT_POLL;
+                self.screen.message = why;
+            }
+            Weight::Refused(why) => {
+                asking.due = now + WEIGHT_ANSWER_MAX;
+                if self.screen.message != why {
+                    self.signal(Signal::Refused, why);
+                }
+            }
+        }
+    }
+
+    fn signal(&mut self, signal: Signal, message: String) {
+        self.screen.signal = Some(signal);
+        self.screen.message.clone_from(&message);
+        self.actions.push_back(Action::Signal { signal, message });
+    }
+
+    /// Says what is on the screen when that has changed.
+    fn display(&mut self) {
+        self.screen.workflow = self.running.as_ref().map(|running| running.name);
+        self.screen.expected = match &self.running {
+            Some(running) => running.session.expected(),
+            None => no_workflow(),
+        };
+        if self.shown.as_ref() != Some(&self.screen) {
+            self.shown = Some(self.screen.clone());
+            self.actions.push_back(Action::Display(self.screen.clone()));
+        }
+    }
+}
+
+/// What follows a commit.
+struct Then {
+    next: Next,
+    message: String,
+    takes_back: bool,
+    code: Option<Code>,
+}
+
+/// What a scan means at a station.
+enum Meaning<'a> {
+    Input(Input<'a>),
+    Workflow(String),
+    Operator(OperatorId),
+}
+
+fn no_workflow() -> String {
+    format!("scan a workflow: {}", workflow_names())
+}
+
+fn workflow_names() -> String {
+    workflow::WORKFLOWS.iter().map(|row| row.name()).collect::<Vec<_>>().join(", ")
+}
+
+fn unknown(scan: &Scan, catalogue: &Catalogue) -> String {
+    if catalogue.revision() == 0 {
+        return "no catalogue has come from the gateway yet: nothing can be booked".into();
+    }
+    match scan.gtin() {
+        Some(gtin) => format!("no item has the GTIN {gtin}"),
+        None => format!("no item has the code {}", scan.data_text().chars().take(48).collect::<String>().escape_debug()),
+    }
+}
+
+/// This build's year: a box whose clock starts in 1970 must not read dates of labels into another century.
+const YEAR_MIN: u16 = 2026;
+
+/// The calendar year of a time, for the century of dates on labels: only a rough one is needed.
+fn year(when: When) -> u16 {
+    const YEAR_MS: i64 = 31_556_952_000;
+    let years = when.unix_ms().div_euclid(YEAR_MS);
+    u16::try_from(1970 + years).unwrap_or(YEAR_MIN).max(YEAR_MIN)
+}

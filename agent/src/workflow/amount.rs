@@ -1,0 +1,298 @@
+//! How much of an item a scan means: the same rules in every workflow.
+//!
+//! | the item is booked in | quantity barcode scanned before | else the label says | else |
+//! |---|---|---|---|
+//! | pieces | that many | AI 30 or 37 | one |
+//! | kg, g, lb | that much | AI 310n, net weight | the scale |
+//! | litres, metres | that much | - | refused: scan a quantity first |
+
+use stockwire_protocol::gs1::{Date, Decimal, Gtin, Meaning, Scan, Sscc};
+use stockwire_protocol::{
+    CatalogueItem, Details, IdError, Lot, OperatorId, Quantity, Reference, SerialNumber, Uom, Weighing,
+};
+
+use crate::scale::{Net, Range, Reading, Stability};
+
+/// What a label says besides the item.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Label {
+    /// The trade item.
+    pub gtin: Option<Gtin>,
+    /// AI 10.
+    pub lot: Option<Lot>,
+    /// AI 21.
+    pub serial: Option<SerialNumber>,
+    /// AI 17.
+    pub expires_on: Option<Date>,
+    /// AI 00.
+    pub license_plate: Option<Sscc>,
+    /// AI 400.
+    pub order: Option<Reference>,
+    /// AI 30 or 37.
+    pub count: Option<u32>,
+    /// AI 310n.
+    pub net_weight_kg: Option<Decimal>,
+}
+
+impl Label {
+    /// Reads the elements of a scan.
+    ///
+    /// # Errors
+    /// When an element is longer than GS1 allows.
+    pub fn of(scan: &Scan) -> Result<Self, IdError> {
+        let elements = scan.element_string();
+        let variable_count = elements.get("30").and_then(|element| match element.meaning() {
+            Meaning::Count(count) => Some(*count),
+            _ => None,
+        });
+        Ok(Self {
+            gtin: scan.gtin().or_else(|| elements.content_gtin()),
+            lot: elements.lot().map(Lot::new).transpose()?,
+            serial: elements.serial().map(SerialNumber::new).transpose()?,
+            expires_on: elements.expires_on(),
+            license_plate: elements.sscc(),
+            order: elements.order().map(Reference::new).transpose()?,
+            count: elements.count().or(variable_count),
+            net_weight_kg: elements.net_weight_kg(),
+        })
+    }
+
+    /// The details of a movement of what this label is on.
+    pub fn details(
+        &self,
+        order: Option<&Reference>,
+        operator: Option<&OperatorId>,
+        weighing: Option<Weighing>,
+    ) -> Details {
+        Details {
+            gtin: self.gtin,
+            lot: self.lot.clone(),
+            serial: self.serial.clone(),
+            expires_on: self.expires_on,
+            license_plate: self.license_plate,
+            weighing,
+            reference: self.order.as_ref().or(order).cloned(),
+            operator: operator.cloned(),
+            ..Details::default()
+        }
+    }
+}
+
+/// How much a scan means.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Amount {
+    /// This much; zero or more.
+    Exactly(Quantity),
+    /// What the scale will say.
+    Weigh,
+    /// It cannot be told, and why.
+    Refused(String),
+}
+
+/// Applies the table above.
+pub fn of(item: &CatalogueItem, label: &Label, scanned: Option<Decimal>, scale: bool) -> Amount {
+    let amount = match (scanned, item.uom) {
+        (Some(scanned), uom) => exactly(scanned.to_string(), uom),
+        (None, Uom::Piece) => Amount::Exactly(Quantity::pieces(i64::from(label.count.unwrap_or(1)))),
+        (None, uom @ (Uom::Kilogram | Uom::Gram | Uom::Pound)) => match label.net_weight_kg {
+            Some(net) => match Quantity::parse(&net.to_string(), Uom::Kilogram).and_then(|net| net.to_uom(uom)) {
+                Ok(quantity) => Amount::Exactly(quantity),
+                Err(error) => Amount::Refused(format!("the weight on the label cannot be booked: {error}")),
+            },
+            None if scale => Amount::Weigh,
+            None => Amount::Refused(format!("{} is booked in {uom} and there is no scale: scan a quantity first", item.id)),
+        },
+        (None, uom @ (Uom::Litre | Uom::Metre)) => {
+            Amount::Refused(format!("{} is booked in {uom}: scan a quantity first", item.id))
+        }
+    };
+    match (&amount, &label.serial) {
+        (Amount::Exactly(quantity), Some(serial)) if *quantity != Quantity::pieces(1) && item.uom == Uom::Piece => {
+            Amount::Refused(format!("serial number {serial} names one piece, not {quantity}"))
+        }
+        _ => amount,
+    }
+}
+
+fn exactly(decimal: String, uom: Uom) -> Amount {
+    match Quantity::parse(&decimal, uom) {
+        Ok(quantity) => Amount::Exactly(quantity),
+        Err(error) => Amount::Refused(format!("the quantity cannot be booked: {error}")),
+    }
+}
+
+/// A weight that can be booked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weighed {
+    /// Net, in the item's unit; greater than zero.
+    pub quantity: Quantity,
+    /// What the scale said about gross and tare, when it said which is which.
+    pub weighing: Option<Weighing>,
+}
+
+/// What a reading is worth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Weight {
+    /// It can be booked.
+    Bookable(Weighed),
+    /// Not yet, and what the operator sees meanwhile.
+    NotYet(String),
+    /// Never with this scale as it is set, and why.
+    Refused(String),
+}
+
+/// An older measurement may be of what stood on the scale before.
+pub const WEIGHT_AGE_MAX_MS: u32 = 1_000;
+
+/// A weight is bookable when it is stable, in range, fresh, positive and in a unit that converts exactly.
+pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
+    let not_yet = |message: &str| Weight::NotYet(message.into());
+    match reading.range {
+        Range::Over => return not_yet("too heavy for the scale"),
+        Range::Under => return not_yet("the scale is below zero: clear it"),
+        Range::ZeroError => return not_yet("the scale cannot find zero: clear it and set it to zero"),
+        Range::Ok | Range::Unknown => {}
+    }
+    let (Some(value), Some(unit)) = (reading.value, reading.unit) else { return not_yet("the scale shows no weight") };
+    match reading.stability {
+        Stability::Stable => {}
+        Stability::Moving => return not_yet("the weight is not stable yet"),
+        Stability::Unknown => return Weight::Refused("the scale does not tell whether the weight is stable".into()),
+    }
+    if reading.age_ms > WEIGHT_AGE_MAX_MS {
+        return not_yet("the weight is old: lift the goods and put them back");
+    }
+    let Some(uom) = unit.uom() else {
+        return Weight::Refused(format!("the scale shows {}: switch it to kg, g or lb", unit.as_str()));
+    };
+    let booked = |shown: crate::scale::Shown| shown.quantity(uom).and_then(|quantity| quantity.to_uom(item.uom));
+    let quantities = (booked(value), reading.tare.map(booked).transpose());
+    let (value, tare) = match quantities {
+        (Ok(value), Ok(tare)) => (value, tare),
+        (Err(error), _) | (_, Err(error)) => return Weight::Refused(format!("the weight cannot be booked: {error}")),
+    };
+    let nothing = Quantity { steps: 0, uom: item.uom };
+    let minus = |a: Quantity, b: Quantity| a.steps.checked_sub(b.steps).map(|steps| Quantity { steps, ..a });
+    let (net, weighing) = match (reading.net, tare) {
+        (Net::Net, Some(tare)) => {
+            let gross = value.checked_add(tare).ok();
+            (Some(value), gross.map(|gross| Weighing { gross, tare, net: value }))
+        }
+        (Net::Gross, tare) => {
+            let tare = tare.unwrap_or(nothing);
+            let net = minus(value, tare);
+            (net, net.map(|net| Weighing { gross: value, tare, net }))
+        }
+        // Which of the two it is, or how much was taken off, is not known: booked as shown, and nothing claimed.
+        (Net::Net, None) | (Net::Unknown, _) => (Some(value), None),
+    };
+    match net {
+        Some(quantity) if quantity.steps > 0 => Weight::Bookable(Weighed { quantity, weighing }),
+        Some(_) => not_yet("put the goods on the scale"),
+        None => Weight::Refused("the weight does not fit".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stockwire_protocol::ItemId;
+    use stockwire_protocol::gs1::interpret;
+
+    use super::*;
+    use crate::scale::{Shown, Source, Unit};
+
+    fn item(uom: Uom) -> CatalogueItem {
+        CatalogueItem { id: ItemId::new("NUTS").unwrap(), name: String::new(), uom, gtins: vec![], codes: vec![] }
+    }
+
+    fn check(uom: Uom, raw: &str, scanned: Option<&str>, expected: &str) {
+        let label = Label::of(&interpret(raw.as_bytes(), 2026)).unwrap();
+        let scanned = scanned.map(|text| match interpret(format!("SW:QTY:{text}").as_bytes(), 2026).kind() {
+            stockwire_protocol::gs1::Kind::Command(stockwire_protocol::gs1::Command::Quantity(decimal)) => *decimal,
+            other => panic!("{other:?}"),
+        });
+        let got = match of(&item(uom), &label, scanned, true) {
+            Amount::Exactly(quantity) => quantity.to_string(),
+            Amount::Weigh => "weigh".into(),
+            Amount::Refused(why) => why,
+        };
+        assert_eq!(got, expected, "{raw} {scanned:?}");
+    }
+
+    #[test]
+    fn amounts() {
+        check(Uom::Piece, "]C10104006381333931", None, "1 H87");
+        check(Uom::Piece, "]C10104006381333931", Some("12"), "12 H87");
+        check(Uom::Piece, "]C102040063813339313724", None, "24 H87");
+        check(Uom::Piece, "]C102040063813339313724", Some("3"), "3 H87");
+        check(Uom::Piece, "]C10104006381333931", Some("1.5"), "the quantity cannot be booked: H87 has 0 decimals, \"1.5\" has more");
+        check(Uom::Piece, "]C1010400638133393121S1", None, "1 H87");
+        check(Uom::Piece, "]C1010400638133393121S1", Some("2"), "serial number S1 names one piece, not 2 H87");
+        check(Uom::Kilogram, "]C101040063813339313103001250", None, "1.25 KGM");
+        check(Uom::Gram, "]C101040063813339313103001250", None, "1250 GRM");
+        check(Uom::Pound, "]C101040063813339313103001250", None,
+            "the weight on the label cannot be booked: KGM does not convert exactly to LBR");
+        check(Uom::Kilogram, "]C10104006381333931", None, "weigh");
+        check(Uom::Kilogram, "]C10104006381333931", Some("0.5"), "0.5 KGM");
+        check(Uom::Litre, "]C10104006381333931", None, "NUTS is booked in LTR: scan a quantity first");
+        assert_eq!(
+            of(&item(Uom::Kilogram), &Label::default(), None, false),
+            Amount::Refused("NUTS is booked in KGM and there is no scale: scan a quantity first".into())
+        );
+    }
+
+    fn reading(value: &str) -> Reading {
+        Reading {
+            value: Shown::parse(value),
+            unit: Some(Unit::Kilogram),
+            unit_source: Source::Reported,
+            ..Reading {
+                stability: Stability::Stable,
+                stability_source: Source::Reported,
+                ..Reading::status(Stability::Unknown, Range::Ok, b"")
+            }
+        }
+    }
+
+    fn weighs(reading: &Reading, expected: &str) {
+        let got = match weight(&item(Uom::Kilogram), reading) {
+            Weight::Bookable(Weighed { quantity, weighing: None }) => quantity.to_string(),
+            Weight::Bookable(Weighed { quantity, weighing: Some(Weighing { gross, tare, net }) }) => {
+                format!("{quantity}: {} - {} = {}", gross.decimal(), tare.decimal(), net.decimal())
+            }
+            Weight::NotYet(why) => format!("not yet: {why}"),
+            Weight::Refused(why) => format!("refused: {why}"),
+        };
+        assert_eq!(got, expected, "{reading:?}");
+    }
+
+    #[test]
+    fn weights_are_booked_only_when_stable_in_range_fresh_and_positive() {
+        let good = reading("1.250");
+        weighs(&good, "1.25 KGM");
+        weighs(&Reading { unit: Some(Unit::Gram), ..good.clone() }, "0.00125 KGM");
+        weighs(&Reading { stability: Stability::Moving, ..good.clone() }, "not yet: the weight is not stable yet");
+        weighs(&Reading { stability: Stability::Unknown, ..good.clone() }, "refused: the scale does not tell whether the weight is stable");
+        weighs(&Reading { range: Range::Over, ..good.clone() }, "not yet: too heavy for the scale");
+        weighs(&Reading { range: Range::Under, ..good.clone() }, "not yet: the scale is below zero: clear it");
+        weighs(&Reading { range: Range::ZeroError, ..good.clone() },
+            "not yet: the scale cannot find zero: clear it and set it to zero");
+        weighs(&Reading::status(Stability::Stable, Range::Ok, b""), "not yet: the scale shows no weight");
+        weighs(&Reading { age_ms: 1_001, ..good.clone() }, "not yet: the weight is old: lift the goods and put them back");
+        weighs(&Reading { unit: Some(Unit::Ounce), ..good.clone() }, "refused: the scale shows oz: switch it to kg, g or lb");
+        weighs(&Reading { unit: Some(Unit::Pound), ..good.clone() }, "refused: the weight cannot be booked: LBR does not convert exactly to KGM");
+        weighs(&reading("0.000"), "not yet: put the goods on the scale");
+        weighs(&reading("-1.000"), "not yet: put the goods on the scale");
+        weighs(&reading("0.0000001"), "refused: the weight cannot be booked: KGM has 6 decimals, \"0.0000001\" has more");
+    }
+
+    #[test]
+    fn gross_tare_and_net_are_kept_apart() {
+        let tare = Shown::parse("0.250");
+        weighs(&Reading { net: Net::Net, tare, ..reading("1.000") }, "1 KGM: 1.25 - 0.25 = 1");
+        weighs(&Reading { net: Net::Gross, tare, ..reading("1.000") }, "0.75 KGM: 1 - 0.25 = 0.75");
+        weighs(&Reading { net: Net::Gross, ..reading("1.000") }, "1 KGM: 1 - 0 = 1");
+        weighs(&Reading { net: Net::Net, ..reading("1.000") }, "1 KGM");
+        weighs(&Reading { net: Net::Gross, tare, ..reading("0.250") }, "not yet: put the goods on the scale");
+    }
+}
