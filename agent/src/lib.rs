@@ -32,4 +32,10 @@ pub mod station;
 
 pub mod journal;
 
+pub mod outbox;
+
+pub mod health;
+
+pub mod decode;
+
 pub mod io;

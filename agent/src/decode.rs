@@ -1,0 +1,235 @@
+//! `decode scan` and `decode scale`: bytes in, one JSON line per read or frame out. Pure, so that tests and other
+//! programs see exactly what the agent would understand.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use stockwire_protocol::gs1::{self, SCAN_BYTES_MAX};
+
+use crate::scale::{self, FrameFault, Reading, ScaleDecoder, ScaleOptions};
+
+/// One scan per line of input. CR before the line's end is dropped; GS, AIM identifier and everything else are data.
+#[derive(Debug)]
+pub struct ScanLines {
+    year: u16,
+    /// The line so far; at most one byte longer than any scan.
+    line: Vec<u8>,
+}
+
+impl ScanLines {
+    /// `year`: the current one, for the century of dates.
+    pub fn new(year: u16) -> Self {
+        Self { year, line: Vec::new() }
+    }
+
+    /// More input, split anywhere. Gives the JSON lines of the scans that ended.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for &byte in bytes {
+            if byte == b'\n' {
+                lines.extend(self.finish());
+            } else if self.line.len() <= SCAN_BYTES_MAX + 1 {
+                // Beyond that it is too long already and is refused as such, whatever follows.
+                self.line.push(byte);
+            }
+        }
+        lines
+    }
+
+    /// The input ended; the last line may lack its end.
+    pub fn finish(&mut self) -> Option<String> {
+        let mut line = std::mem::take(&mut self.line);
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        (!line.is_empty()).then(|| scan(&line, self.year))
+    }
+}
+
+/// The JSON line of one scan.
+pub fn scan(raw: &[u8], year: u16) -> String {
+    let scan = gs1::interpret(raw, year);
+    let elements = scan.elements().iter();
+    let findings = scan.findings().iter();
+    json(&ScanLine {
+        raw: scan.raw_text(),
+        symbology: scan.symbology().map(|symbology| symbology.name()),
+        kind: scan.kind().name(),
+        elements: elements.map(|e| ElementLine { ai: e.ai(), value: e.value(), title: e.title() }).collect(),
+        gtin: scan.gtin().map(|gtin| gtin.to_string()),
+        findings: findings
+            .map(|finding| FindingLine {
+                severity: finding.severity().as_str(),
+                code: finding.code.as_str(),
+                message: &finding.message,
+            })
+            .collect(),
+    })
+}
+
+/// The frames of one scale.
+pub struct ScaleLines(Box<dyn ScaleDecoder>);
+
+impl ScaleLines {
+    /// `None` when there is no protocol of that name.
+    pub fn new(protocol: &str, options: &ScaleOptions) -> Option<Self> {
+        Some(Self(scale::find(protocol)?.decoder(options)))
+    }
+
+    /// More input, split anywhere. Gives the JSON lines of the frames that ended.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) -> Vec<String> {
+        self.0.handle_bytes(Duration::ZERO, bytes);
+        self.lines()
+    }
+
+    /// The input ended; what is left over is no frame.
+    pub fn finish(&mut self) -> Vec<String> {
+        self.0.handle_end();
+        self.lines()
+    }
+
+    fn lines(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.0.poll_reply()).map(|reply| self::reply(&reply)).collect()
+    }
+}
+
+/// The JSON line of one reading or refused frame.
+pub fn reply(reply: &Result<Reading, FrameFault>) -> String {
+    match reply {
+        Ok(reading) => json(&ReadingLine {
+            value: reading.value.map(|value| value.to_string()),
+            unit: reading.unit.map(|unit| unit.as_str()),
+            unit_source: reading.unit_source.as_str(),
+            stability: reading.stability.as_str(),
+            stability_source: reading.stability_source.as_str(),
+            range: reading.range.as_str(),
+            net: reading.net.as_str(),
+            zero: reading.zero,
+            tare: reading.tare.map(|tare| tare.to_string()),
+            raw: text(&reading.raw),
+        }),
+        Err(fault) => json(&FaultLine { error: fault.to_string(), raw: text(&fault.raw) }),
+    }
+}
+
+#[derive(Serialize)]
+struct ScanLine<'a> {
+    raw: String,
+    symbology: Option<&'static str>,
+    kind: &'static str,
+    elements: Vec<ElementLine<'a>>,
+    gtin: Option<String>,
+    findings: Vec<FindingLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct ElementLine<'a> {
+    ai: &'a str,
+    value: &'a str,
+    title: &'static str,
+}
+
+#[derive(Serialize)]
+struct FindingLine<'a> {
+    severity: &'static str,
+    code: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct ReadingLine {
+    /// As text: a JSON number would be read back as a float.
+    value: Option<String>,
+    unit: Option<&'static str>,
+    unit_source: &'static str,
+    stability: &'static str,
+    stability_source: &'static str,
+    range: &'static str,
+    net: &'static str,
+    zero: Option<bool>,
+    tare: Option<String>,
+    raw: String,
+}
+
+#[derive(Serialize)]
+struct FaultLine {
+    error: String,
+    raw: String,
+}
+
+/// As UTF-8, else as Latin-1, so that no byte goes lost.
+fn text(raw: &[u8]) -> String {
+    std::str::from_utf8(raw).map_or_else(|_| raw.iter().map(|byte| char::from(*byte)).collect(), String::from)
+}
+
+fn json(line: &impl Serialize) -> String {
+    // Serialising plain fields to memory cannot fail; if it ever did, the text says so.
+    serde_json::to_string(line).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scans(input: &[u8]) -> Vec<String> {
+        let mut lines = ScanLines::new(2026);
+        let mut printed = lines.handle_bytes(input);
+        printed.extend(lines.finish());
+        for at in 0..input.len().min(200) {
+            let mut split = ScanLines::new(2026);
+            let parts = [split.handle_bytes(&input[..at]), split.handle_bytes(&input[at..])].concat();
+            assert_eq!(parts.into_iter().chain(split.finish()).collect::<Vec<_>>(), printed, "split at {at}");
+        }
+        printed
+    }
+
+    #[test]
+    fn one_json_line_per_scan() {
+        assert_eq!(
+            scans(b"]C1010400638133393110ABC\x1d3703\r\n\n4006381333931"),
+            [
+                concat!(
+                    r#"{"raw":"]C1010400638133393110ABC\u001d3703","symbology":"GS1-128","kind":"gs1","elements":["#,
+                    r#"{"ai":"01","value":"04006381333931","title":"GTIN"},{"ai":"10","value":"ABC","title":"BATCH/LOT"},"#,
+                    r#"{"ai":"37","value":"03","title":"COUNT"}],"gtin":"04006381333931","#,
+                    r#""findings":[{"severity":"warning","code":"pairing","message":"AI 37 needs AI 00 and AI 02 or 8026"}]}"#,
+                ),
+                r#"{"raw":"4006381333931","symbology":null,"kind":"ean","elements":[],"gtin":"04006381333931","findings":[]}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn no_input_ends_the_program_or_grows_without_bound() {
+        for line in scans(&[b"\xff\xfe\x00".as_slice(), b"SW:NO:1", &vec![b'9'; 100_000], b"]C1(01)"].join(&b'\n')) {
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(value["kind"], "error", "{line}");
+            assert_eq!(value["findings"][0]["severity"], "error", "{line}");
+            assert!(line.len() < 30_000);
+        }
+    }
+
+    #[test]
+    fn one_json_line_per_frame() {
+        let mut lines = ScaleLines::new("mt-sics", &ScaleOptions::default()).unwrap();
+        let mut printed = lines.handle_bytes(b"S S     100.00 g\r\nS +\r\nS S 1.0 stone\r\n\xd3\r\nS D");
+        printed.extend(lines.finish());
+        assert_eq!(
+            printed,
+            [
+                concat!(
+                    r#"{"value":"100.00","unit":"g","unit_source":"reported","stability":"stable","#,
+                    r#""stability_source":"reported","range":"ok","net":"unknown","zero":false,"tare":null,"raw":"S S     100.00 g"}"#,
+                ),
+                concat!(
+                    r#"{"value":null,"unit":null,"unit_source":"none","stability":"unknown","#,
+                    r#""stability_source":"none","range":"over","net":"unknown","zero":null,"tare":null,"raw":"S +"}"#,
+                ),
+                r#"{"error":"unknown unit \"stone\"","raw":"S S 1.0 stone"}"#,
+                r#"{"error":"bytes with the eighth bit set: the parity or speed of the line does not match","raw":"Ó"}"#,
+                r#"{"error":"the frame breaks off","raw":"S D"}"#,
+            ]
+        );
+        assert!(ScaleLines::new("no-such-scale", &ScaleOptions::default()).is_none());
+    }
+}
