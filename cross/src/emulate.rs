@@ -29,9 +29,14 @@ pub fn become_agent(facts: &Facts, path: &Path, arguments: &[OsString]) -> Error
 }
 
 /// The words before the path of an executable of that kind.
+///
+/// The loader comes from the library root, and by itself prefers `/lib/{target}` of this machine, which holds another
+/// build of the C library once Debian's packages for the target are installed. The two do not fit: the agent then
+/// spins for ever at its first thread. So the loader is told to take both from one place.
 #[must_use]
 pub fn words(cross: &CrossTools) -> Vec<String> {
-    [cross.runner, "-L", cross.library_root].map(str::to_owned).to_vec()
+    let libraries = format!("LD_LIBRARY_PATH={}/lib", cross.library_root);
+    [cross.runner, "-L", cross.library_root, "-E", &libraries].map(str::to_owned).to_vec()
 }
 
 fn command(cross: Option<&CrossTools>, path: &Path, arguments: &[OsString]) -> Command {
@@ -57,7 +62,8 @@ mod tests {
         let on = |host| machine::shown(&command(row.cross_from(host), Path::new("/t/agent"), &arguments));
         assert_eq!(
             on("x86_64"),
-            "qemu-aarch64-static -L /usr/aarch64-linux-gnu /t/agent run --config a b.toml"
+            "qemu-aarch64-static -L /usr/aarch64-linux-gnu -E LD_LIBRARY_PATH=/usr/aarch64-linux-gnu/lib \
+             /t/agent run --config a b.toml"
         );
         assert_eq!(on("aarch64"), "/t/agent run --config a b.toml");
     }

@@ -132,7 +132,8 @@ impl Step {
         match self {
             Step::RustupTarget(triple) => {
                 let mut command = Command::new("rustup");
-                command.args(["target", "add", triple]);
+                // In the workspace, because rustup chooses the compiler by directory.
+                command.args(["target", "add", triple]).current_dir(machine::root());
                 command
             }
             Step::AddArchitecture(architecture) => {

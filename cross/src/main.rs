@@ -66,10 +66,7 @@ impl What {
 fn main() -> ExitCode {
     let result = match Cli::parse().chore {
         Chore::Build { what, install, json } => make(&what, install).map(|built| print_built(&built, json)),
-        Chore::Targets { json } => {
-            print_targets(json);
-            Ok(())
-        }
+        Chore::Targets { json } => print_targets(json),
         Chore::Run { what, arguments } => run(&what, &arguments),
     };
     match result {
@@ -151,18 +148,16 @@ fn print_built(built: &Built, as_json: bool) {
     println!("{} bytes, {linkage}, {}, {toolchain}, {seconds:.1} s", size, built.triple);
 }
 
-fn print_targets(as_json: bool) {
-    let workspace = machine::workspace().ok();
+fn print_targets(as_json: bool) -> Result<(), Error> {
+    let workspace = machine::workspace()?;
     if !as_json {
-        println!("{:<8} {:<26} {:<6} {:<44} built", "target", "triple", "runs", "builds with");
+        println!("{:<8} {:<26} {:<6} {:<54} built", "target", "triple", "runs", "builds with");
     }
     for target in TARGETS {
         let facts = machine::look(target);
         let choice = choose(&facts);
-        let built = workspace
-            .as_ref()
-            .map(|workspace| build::result_path(workspace, target, Linkage::Dynamic))
-            .filter(|path| path.is_file());
+        let built =
+            Some(build::result_path(&workspace, target, Linkage::Dynamic)).filter(|path| path.is_file());
         if as_json {
             println!(
                 "{}",
@@ -182,8 +177,9 @@ fn print_targets(as_json: bool) {
             choice.map_or_else(|_| "not yet: `build` says what is missing".to_owned(), |t| t.to_string());
         let runs = if facts.runnable { "yes" } else { "no" };
         let built = built.map_or_else(|| "-".to_owned(), |path| path.display().to_string());
-        println!("{:<8} {:<26} {runs:<6} {with:<44} {built}", target.name, target.triple);
+        println!("{:<8} {:<26} {runs:<6} {with:<54} {built}", target.name, target.triple);
     }
+    Ok(())
 }
 
 fn target_by_name(name: &str) -> Result<&'static Target, String> {
