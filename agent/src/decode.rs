@@ -185,28 +185,40 @@ mod tests {
 
     #[test]
     fn one_json_line_per_scan() {
+        let printed = scans(b"]C1010400638133393110ABC\x1d21S1\r\n\nSW:LOC:A-01");
         assert_eq!(
-            scans(b"]C1010400638133393110ABC\x1d3703\r\n\n4006381333931"),
+            printed,
             [
                 concat!(
-                    r#"{"raw":"]C1010400638133393110ABC\u001d3703","symbology":"GS1-128","kind":"gs1","elements":["#,
+                    r#"{"raw":"]C1010400638133393110ABC\u001d21S1","symbology":"GS1-128","kind":"gs1","elements":["#,
                     r#"{"ai":"01","value":"04006381333931","title":"GTIN"},{"ai":"10","value":"ABC","title":"BATCH/LOT"},"#,
-                    r#"{"ai":"37","value":"03","title":"COUNT"}],"gtin":"04006381333931","#,
-                    r#""findings":[{"severity":"warning","code":"pairing","message":"AI 37 needs AI 00 and AI 02 or 8026"}]}"#,
+                    r#"{"ai":"21","value":"S1","title":"SERIAL"}],"gtin":"04006381333931","findings":[]}"#,
                 ),
-                r#"{"raw":"4006381333931","symbology":null,"kind":"ean","elements":[],"gtin":"04006381333931","findings":[]}"#,
+                r#"{"raw":"SW:LOC:A-01","symbology":null,"kind":"location","elements":[],"gtin":null,"findings":[]}"#,
             ]
         );
     }
 
     #[test]
+    fn findings_tell_warnings_from_errors() {
+        let finding = |raw: &str| {
+            let line: serde_json::Value = serde_json::from_str(&scan(raw.as_bytes(), 2026)).unwrap();
+            let finding = &line["findings"][0];
+            assert!(finding["message"].is_string(), "{line}");
+            format!("{} {} {}", line["kind"], finding["severity"], finding["code"]).replace('"', "")
+        };
+        assert_eq!(finding("4006381333931"), "ean warning no_aim_identifier");
+        assert_eq!(finding("]E04006381333932"), "error error check_digit");
+    }
+
+    #[test]
     fn no_input_ends_the_program_or_grows_without_bound() {
-        for line in scans(&[b"\xff\xfe\x00".as_slice(), b"SW:NO:1", &vec![b'9'; 100_000], b"]C1(01)"].join(&b'\n')) {
-            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-            assert_eq!(value["kind"], "error", "{line}");
-            assert_eq!(value["findings"][0]["severity"], "error", "{line}");
+        let printed = scans(&[b"\xff\xfe\x00".as_slice(), b"SW:NO:1", &vec![b'9'; 100_000], b"]C1(01)"].join(&b'\n'));
+        let kinds = printed.iter().map(|line| {
             assert!(line.len() < 30_000);
-        }
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["kind"].as_str().unwrap().to_string()
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), ["plain", "error", "error", "error"]);
     }
 
     #[test]
