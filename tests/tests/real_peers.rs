@@ -1,4 +1,5 @@
 //! Each real peer does what we build on, and the proxy in front of it loses exactly what it should.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, where a panic is the report
 
 use std::time::Duration;
 
@@ -80,6 +81,24 @@ async fn mosquitto_lets_in_nobody_without_a_certificate_of_its_authority() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs real peers: cargo verify --stage real"]
+async fn mosquitto_remembers_over_a_restart_only_when_told_to() {
+    for (persistence, remembered) in [(Persistence::On, true), (Persistence::Off, false)] {
+        let mut broker = Mosquitto::start_plain(persistence).unwrap();
+        let mut writer = Mqtt::connect_plain(&broker, "writer");
+        assert_eq!(writer.publish_retained("state", "kept").await, PubAckReason::NoMatchingSubscribers);
+        broker.stop().unwrap();
+        broker.restart().unwrap();
+        let mut reader = Mqtt::connect_plain(&broker, "reader");
+        assert_eq!(reader.subscribe("#").await, granted());
+        // A retained message comes before anything published later, so the marker tells that there was none.
+        Mqtt::connect_plain(&broker, "marker").publish("marker", "end").await;
+        let first = reader.receive().await.0;
+        assert_eq!(first, if remembered { "state" } else { "marker" }, "{persistence:?}");
+    }
+}
+
 struct Mqtt {
     client: AsyncClient,
     events: EventLoop,
@@ -89,6 +108,12 @@ impl Mqtt {
     fn connect(broker: &Mosquitto, pki: &Pki, name: &str) -> Self {
         let mut options = MqttOptions::new(name, ("localhost", broker.port()));
         options.set_transport(Transport::tls_with_config(tls(&pki.ca(), Some(&pki.client(name).unwrap()))));
+        let (client, events) = AsyncClient::builder(options).capacity(10).build();
+        Self { client, events }
+    }
+
+    fn connect_plain(broker: &Mosquitto, name: &str) -> Self {
+        let options = MqttOptions::new(name, ("localhost", broker.port()));
         let (client, events) = AsyncClient::builder(options).capacity(10).build();
         Self { client, events }
     }
@@ -103,7 +128,14 @@ impl Mqtt {
     }
 
     async fn publish(&mut self, topic: &str, payload: &str) -> PubAckReason {
-        let options = PublishOptions::new(QoS::AtLeastOnce);
+        self.publish_as(PublishOptions::new(QoS::AtLeastOnce), topic, payload).await
+    }
+
+    async fn publish_retained(&mut self, topic: &str, payload: &str) -> PubAckReason {
+        self.publish_as(PublishOptions::new(QoS::AtLeastOnce).retained(), topic, payload).await
+    }
+
+    async fn publish_as(&mut self, options: PublishOptions, topic: &str, payload: &str) -> PubAckReason {
         self.client.publish(topic.to_owned(), payload.to_owned(), options).await.unwrap();
         self.until(|packet| match packet {
             Packet::PubAck(ack) => Some(ack.reason),
@@ -153,6 +185,7 @@ fn granted() -> Vec<SubscribeReasonCode> {
 #[ignore = "needs real peers: cargo verify --stage real"]
 async fn tryton_posts_every_kind_of_document_and_shows_its_quantities() {
     let mut tryton = Tryton::start(&World::standard()).unwrap();
+    assert_eq!(tryton.seed().items["SKU-0001"].gtin, World::standard().item(1).gtin);
     assert_eq!(tryton.quantity("SKU-0001", "HAM/A-01").await.unwrap(), 100_000);
 
     let received =

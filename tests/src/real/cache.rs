@@ -105,7 +105,6 @@ mod tests {
         let made = AtomicU32::new(0);
         let make = || {
             folder_in(root.path(), "thing", &"v1", "making a thing", |path| {
-                // Not `create_new` alone: a second maker would clear the folder first.
                 assert_eq!(made.fetch_add(1, Ordering::SeqCst), 0, "made by two at once");
                 fs::write(path.join("content"), "whole").context("writing")
             })

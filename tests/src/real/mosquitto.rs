@@ -143,7 +143,10 @@ fn launch(folder: &Path, port: u16) -> Result<Child> {
     let mut command = Command::new(program()?);
     command.arg("-c").arg(config_path(folder));
     let mut child = Child::spawn("mosquitto", command, &folder.join("mosquitto.log"))?;
-    child.wait_ready(START_DEADLINE, |_| TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    // Its own word first: the port alone could be answered by somebody who took it in the meantime.
+    child.wait_ready(START_DEADLINE, |child| {
+        child.log().contains(" running") && TcpStream::connect(("127.0.0.1", port)).is_ok()
+    })?;
     Ok(child)
 }
 

@@ -20,6 +20,11 @@ const LOG_TAIL_LINES: usize = 30;
 /// Time for a peer to end after SIGTERM before the group is killed.
 const TERMINATE_GRACE: Duration = Duration::from_secs(5);
 
+/// Where tests may listen.
+const TEST_PORTS: std::ops::Range<u16> = 20_000..60_000;
+/// On Linux's usual range one try in thirty is out of ours.
+const FREE_PORT_TRIES: usize = 100;
+
 /// A running program with its own process group and log file. Dropping it kills the whole group.
 #[derive(Debug)]
 pub struct Child {
@@ -195,8 +200,17 @@ pub(crate) fn tail(name: &str, log: &str) -> String {
 
 /// A port on 127.0.0.1 that nobody listens on at this moment.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("asking for a free port")?;
-    Ok(listener.local_addr().context("reading the port")?.port())
+    // The kernel's own range goes a little beyond ours. The refused ones are held, so that each try is another.
+    let mut refused = Vec::new();
+    while refused.len() < FREE_PORT_TRIES {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).context("asking for a free port")?;
+        let port = listener.local_addr().context("reading the port")?.port();
+        if TEST_PORTS.contains(&port) {
+            return Ok(port);
+        }
+        refused.push(listener);
+    }
+    bail!("no free port in {TEST_PORTS:?} after {FREE_PORT_TRIES} tries")
 }
 
 /// A private folder that goes away with its owner. It is kept when a test panics, so that its logs can be read.

@@ -425,7 +425,10 @@ fn launch(environment: &Path, folder: &Path, port: u16) -> Result<Child> {
         .env("TRYTOND_CONFIG", config_path(folder))
         .env("TRYTOND_DATABASE_NAMES", DATABASE);
     let mut child = Child::spawn("tryton", command, &folder.join("tryton.log"))?;
-    child.wait_ready(START_DEADLINE, |_| says_its_version(port).unwrap_or(false))?;
+    // Its own word first: the port alone could be answered by somebody who took it in the meantime.
+    child.wait_ready(START_DEADLINE, |child| {
+        child.log().contains("Serving on") && says_its_version(port).unwrap_or(false)
+    })?;
     Ok(child)
 }
 
