@@ -13,9 +13,8 @@
 //! costs a flush of the file system's own journal; `synchronous=FULL`, because anything less loses committed rows at
 //! a power cut; a watermark instead of one deletion for each row.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,15 +26,20 @@ use stockwire_protocol::{Epoch, Event, Sequence};
 
 use crate::journal::{Journal, JournalError, ReadLimit};
 
+mod error;
 mod lock;
+mod log;
 mod row;
 mod salvage;
 mod schema;
+mod space;
 
+pub use error::OpenError;
 use lock::{Lock, LockError, beside};
-use schema::Root;
 pub use row::{RowFault, StoredRow};
 pub use salvage::Salvage;
+use schema::Root;
+use space::sync_directory;
 
 /// Bytes of a page; see the module's text. Fixed with the first table of a file.
 const PAGE_BYTES: u64 = 512;
@@ -49,8 +53,6 @@ const CHECKPOINT_FRAMES: u32 = WAL_FRAMES / 2;
 /// From here on an append copies first, and is refused when that fails. The quarter that is left belongs to trims and
 /// acknowledgements, which must work when the disk is full.
 const CHECKPOINT_FRAMES_URGENT: u32 = WAL_FRAMES / 4 * 3;
-/// Bytes in `journal.db.reserve`: as much as one whole log may add to the file when it is copied.
-const RESERVE_BYTES: u64 = WAL_FRAMES as u64 * FRAME_BYTES;
 /// Pages of the quota that only trims may use.
 const RESERVE_PAGES: u64 = 64;
 /// Rows that the gateway holds and that are kept all the same: should it be restored from a backup, it asks for them
@@ -84,72 +86,6 @@ impl JournalOptions {
     /// With the retention at its default.
     pub fn new(path: impl Into<PathBuf>, quota_bytes: u64) -> Self {
         Self { path: path.into(), quota_bytes, retained_rows: RETAINED_ROWS_DEFAULT }
-    }
-}
-
-/// Why the journal cannot be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A second agent on the same journal.
-    #[error("the journal {path} is in use by {}", match .pid { Some(pid) => format!("process {pid}"), None => "another process".to_owned() })]
-    InUse {
-        /// The journal.
-        path: PathBuf,
-        /// Its holder, when the lock file tells.
-        pid: Option<u32>,
-    },
-    /// The file system said no.
-    #[error("the journal {path}: cannot {doing}")]
-    File {
-        /// The journal.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// The answer.
-        #[source]
-        source: io::Error,
-    },
-    /// SQLite said no, for another reason than damage.
-    #[error("the journal {path}: cannot {doing}")]
-    Sqlite {
-        /// The journal.
-        path: PathBuf,
-        /// What was being done.
-        doing: &'static str,
-        /// The answer.
-        #[source]
-        source: rusqlite::Error,
-    },
-    /// A SQLite file that is no journal of ours, or of a later version.
-    #[error("{path} is not a journal this version can use: {reason}")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What was found.
-        reason: String,
-    },
-    /// What is stored contradicts itself or does not read back. [`Salvage`] is the way on.
-    #[error("the journal {path} is damaged: {reason}")]
-    Damaged {
-        /// The journal.
-        path: PathBuf,
-        /// What was found.
-        reason: String,
-    },
-}
-
-impl OpenError {
-    /// What to do about it.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            OpenError::InUse { .. } => "stop that process first, or give this agent a journal of its own (journal.path)",
-            OpenError::File { .. } => {
-                "check that the directory exists and belongs to the agent's user, and that the disk is neither full nor read-only"
-            }
-            OpenError::Sqlite { .. } => "check the disk: is it full, read-only or failing? `dmesg` tells",
-            OpenError::Foreign { .. } => "point journal.path at another file, or install the version that wrote this one",
-            OpenError::Damaged { .. } => "start the agent: it sets the file aside, saves what can be read and goes on",
-        }
     }
 }
 
@@ -210,7 +146,10 @@ impl SqliteJournal {
     ///
     /// # Errors
     /// [`OpenError`], never `Damaged`.
-    pub fn open_or_salvage(options: JournalOptions, unix_s: i64) -> Result<(Self, Option<Salvage>), OpenError> {
+    pub fn open_or_salvage(
+        options: JournalOptions,
+        unix_s: i64,
+    ) -> Result<(Self, Option<Salvage>), OpenError> {
         let lock = Arc::new(take_lock(&options.path)?);
         salvage::finish(&options.path, unix_s)?;
         match Self::open_locked(options.clone(), Arc::clone(&lock)) {
@@ -221,6 +160,17 @@ impl SqliteJournal {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Self::open_or_salvage`], for damage that was met later, by reading.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the journal then takes nothing until [`Self::reopen`] succeeds.
+    pub fn salvage(&mut self, reason: &str, unix_s: i64) -> Result<Salvage, OpenError> {
+        self.open = None;
+        let salvage = salvage::set_aside(&self.options.path, reason, unix_s)?;
+        *self = Self::open_locked(self.options.clone(), Arc::clone(&self.lock))?;
+        Ok(salvage)
     }
 
     /// Earlier lives of this journal whose rows the gateway does not hold yet, oldest first: left by a salvage. They
@@ -292,7 +242,9 @@ impl SqliteJournal {
         };
         journal.grow_log_and_reserve();
         journal.open = Some(connection);
-        journal.limit_pages(journal.pages_for_appends()).map_err(|source| journal.open_error("set the quota", source))?;
+        journal
+            .limit_pages(journal.pages_for_appends())
+            .map_err(|source| journal.open_error("set the quota", source))?;
         Ok(journal)
     }
 
@@ -309,7 +261,10 @@ impl SqliteJournal {
         let (connection, life) = schema::reopen(&self.options.path, &self.wal_frames)?;
         let damaged = |reason| OpenError::Damaged { path: self.options.path.clone(), reason };
         if life.root.epoch != self.durable.epoch {
-            return Err(damaged(format!("it now has epoch {}, it had {}", life.root.epoch, self.durable.epoch)));
+            return Err(damaged(format!(
+                "it now has epoch {}, it had {}",
+                life.root.epoch, self.durable.epoch
+            )));
         }
         if life.head < self.head {
             return Err(damaged(format!("it ends at {}, rows up to {} were durable", life.head, self.head)));
@@ -329,10 +284,11 @@ impl SqliteJournal {
     /// # Errors
     /// As [`Journal::append`]. Call it again soon while it returns [`Maintenance::More`].
     pub fn maintain(&mut self) -> Result<Maintenance, JournalError> {
-        if self.growth == Growth::None && self.grow_reserve().is_ok() {
+        if self.growth == Growth::None && space::grow_reserve(&self.options.path).is_ok() {
             tracing::info!("the disk has room again: the journal's reserve is back");
             self.growth = Growth::Quota;
-            self.limit_pages(self.pages_for_appends()).map_err(|source| self.poisoned_by("set the quota", source))?;
+            self.limit_pages(self.pages_for_appends())
+                .map_err(|source| self.poisoned_by("set the quota", source))?;
         }
         let surplus = self.surplus_rows();
         if self.watermark > self.durable.watermark || surplus >= TRIM_STEP {
@@ -358,7 +314,9 @@ impl SqliteJournal {
     /// [`JournalError::Io`] when the file does not answer.
     pub fn stats(&self) -> Result<JournalStats, JournalError> {
         let used_bytes = match &self.open {
-            Some(connection) => used_bytes(connection).map_err(|source| JournalError::io("count its pages", source))?,
+            Some(connection) => {
+                used_bytes(connection).map_err(|source| JournalError::io("count its pages", source))?
+            }
             None => 0,
         };
         Ok(JournalStats {
@@ -376,7 +334,9 @@ impl SqliteJournal {
     }
 
     fn connection(&self, doing: &'static str) -> Result<&Connection, JournalError> {
-        self.open.as_ref().ok_or_else(|| JournalError::io(doing, "an earlier write failed; it has to be opened again"))
+        self.open
+            .as_ref()
+            .ok_or_else(|| JournalError::io(doing, "an earlier write failed; it has to be opened again"))
     }
 
     /// One transaction: rows, watermark, trim. Durable when it returns `Ok`, without effect when it returns `Err`.
@@ -387,7 +347,8 @@ impl SqliteJournal {
         let root = Root { watermark: self.watermark, ..self.durable };
         let written = (|| {
             connection.execute_batch("BEGIN IMMEDIATE")?;
-            let mut insert = connection.prepare_cached("INSERT INTO event (sequence, row) VALUES (?1, ?2)")?;
+            let mut insert =
+                connection.prepare_cached("INSERT INTO event (sequence, row) VALUES (?1, ?2)")?;
             for (at, row) in rows.iter().enumerate() {
                 insert.execute(params![(first + 1 + at as u64) as i64, row])?;
             }
@@ -460,9 +421,7 @@ impl SqliteJournal {
 
     /// What an append that found no room tries: rows kept for comfort go, then the reserve.
     fn make_room(&mut self) -> Result<(), JournalError> {
-        let connection = self.connection("make room")?;
-        let pages = page_count(connection).map_err(|error| JournalError::io("count its pages", error))?;
-        if pages < self.pages_for_appends() && self.growth == Growth::Quota {
+        if self.growth == Growth::Quota && space::disk_is_full(&self.options.path) {
             tracing::error!("the disk is full: scans go on only into room that acknowledgements free");
             self.give_up_reserve();
             self.checkpoint()?;
@@ -520,34 +479,18 @@ impl SqliteJournal {
 
     /// A full disk does not stop the start: then what there is has to do.
     fn grow_log_and_reserve(&mut self) {
-        let grown = grow_log(&beside(&self.options.path, "-wal")).and_then(|()| self.grow_reserve());
+        let grown =
+            space::grow_log(&self.options.path).and_then(|()| space::grow_reserve(&self.options.path));
         if let Err(error) = grown {
             tracing::warn!(%error, "no room for the journal's log and reserve; scans go on only into free room");
             self.growth = Growth::None;
         }
     }
 
-    fn grow_reserve(&self) -> io::Result<()> {
-        let path = beside(&self.options.path, ".reserve");
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o640).open(&path)?;
-        if file.metadata()?.len() == RESERVE_BYTES {
-            return Ok(());
-        }
-        let grown = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE_BYTES);
-        if let Err(error) = grown {
-            // A part of a reserve is none, and takes the room that trims need.
-            fs::remove_file(&path)?;
-            return Err(error.into());
-        }
-        Ok(())
-    }
-
     fn give_up_reserve(&mut self) {
         self.growth = Growth::None;
-        match fs::remove_file(beside(&self.options.path, ".reserve")) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!(%error, "the journal's reserve cannot be given up"),
+        if let Err(error) = space::remove_reserve(&self.options.path) {
+            tracing::error!(%error, "the journal's reserve cannot be given up");
         }
         if let Err(error) = self.limit_pages(self.pages_for_appends()) {
             tracing::error!(%error, "the journal's size cannot be held");
@@ -653,38 +596,13 @@ fn signed(sequence: Sequence) -> i64 {
 }
 
 fn page_count(connection: &Connection) -> Result<u64, rusqlite::Error> {
-    connection.prepare_cached("PRAGMA page_count")?.query_row([], |row| row.get::<_, i64>(0)).map(|pages| pages as u64)
+    connection
+        .prepare_cached("PRAGMA page_count")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(|pages| pages as u64)
 }
 
 fn used_bytes(connection: &Connection) -> Result<u64, rusqlite::Error> {
     let free: i64 = connection.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
     Ok((page_count(connection)?.saturating_sub(free as u64)) * PAGE_BYTES)
-}
-
-/// Gives the log its full length, once, with real zeros: blocks that are merely promised cost the file system a
-/// journal entry at their first write. To SQLite they look like the end of the log.
-fn grow_log(path: &Path) -> io::Result<()> {
-    const CHUNK: usize = 64 * 1024;
-    let wanted = 32 + u64::from(WAL_FRAMES) * FRAME_BYTES;
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    let mut length = file.seek(SeekFrom::End(0))?;
-    if length >= wanted {
-        return Ok(());
-    }
-    let zeros = vec![0; CHUNK];
-    while length < wanted {
-        let step = (wanted - length).min(CHUNK as u64);
-        file.write_all(&zeros[..step as usize])?;
-        length += step;
-    }
-    file.sync_all()
-}
-
-/// Makes names in the directory of `path` durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(parent)?.sync_all()
 }

@@ -97,33 +97,43 @@ pub(super) fn read(
         }
         _ => JournalError::io("read", error),
     };
-    if after >= head || limit.events == 0 {
+    let events_max = limit.events.max(1);
+    if after >= head {
         return Ok(rows);
     }
     let mut statement = connection
         .prepare_cached("SELECT sequence, row FROM event WHERE sequence > ?1 ORDER BY sequence LIMIT ?2")
         .map_err(|error| failed(error, expected))?;
-    let count = i64::try_from(limit.events).unwrap_or(i64::MAX);
-    let mut found = statement.query(params![after.get() as i64, count]).map_err(|error| failed(error, expected))?;
+    let count = i64::try_from(events_max).unwrap_or(i64::MAX);
+    let mut found =
+        statement.query(params![after.get() as i64, count]).map_err(|error| failed(error, expected))?;
     loop {
         let row = match found.next().map_err(|error| failed(error, expected))? {
             Some(row) => row,
-            None if expected <= head.get() && rows.len() < limit.events => {
-                return Err(JournalError::Corrupt { sequence: Sequence::new(expected), reason: "it is missing".into() });
+            None if expected <= head.get() && rows.len() < events_max => {
+                return Err(JournalError::Corrupt {
+                    sequence: Sequence::new(expected),
+                    reason: "it is missing".into(),
+                });
             }
             None => return Ok(rows),
         };
         let sequence = row.get::<_, i64>(0).map_err(|error| failed(error, expected))? as u64;
         if sequence != expected {
-            return Err(JournalError::Corrupt { sequence: Sequence::new(expected), reason: "it is missing".into() });
+            return Err(JournalError::Corrupt {
+                sequence: Sequence::new(expected),
+                reason: "it is missing".into(),
+            });
         }
         let stored = row.get_ref(1).map_err(|error| failed(error, expected))?;
         let stored = stored.as_blob().map_err(|error| JournalError::Corrupt {
             sequence: Sequence::new(expected),
             reason: error.to_string(),
         })?;
-        let row = unseal(epoch, Sequence::new(sequence), stored)
-            .map_err(|fault| JournalError::Corrupt { sequence: Sequence::new(expected), reason: fault.to_string() })?;
+        let row = unseal(epoch, Sequence::new(sequence), stored).map_err(|fault| JournalError::Corrupt {
+            sequence: Sequence::new(expected),
+            reason: fault.to_string(),
+        })?;
         if row.bytes.len() > bytes_left && !rows.is_empty() {
             return Ok(rows);
         }

@@ -57,10 +57,8 @@ pub(super) fn set_aside(path: &Path, reason: &str, unix_s: i64) -> Result<Salvag
     };
     drop(pages);
     // Whatever was damaged, the last rows may have been too: their loss would leave no trace.
-    let end_in_doubt = Event {
-        when: When::Unsynced { unix_ms: 0, boot: 1, uptime_ms: 0 },
-        body: Body::Lost { count: 1 },
-    };
+    let end_in_doubt =
+        Event { when: When::Unsynced { unix_ms: 0, boot: 1, uptime_ms: 0 }, body: Body::Lost { count: 1 } };
     let kept = replace(path, &[end_in_doubt], ".corrupt", unix_s)?;
     Ok(Salvage { reason: reason.to_owned(), kept, epoch: root.map(|root| root.epoch), saved, lost: lost + 1 })
 }
@@ -132,7 +130,8 @@ fn save(path: &Path, root: Root, pages: &mut Pages) -> Result<(u64, u64), OpenEr
     });
     let draft = draft(path, root, &[])?;
     let connection = schema::connect(&draft, &Arc::default())?;
-    let counts = fill(&connection, root, &rows).map_err(|source| schema::open_error(&draft, "save its rows", source))?;
+    let counts = fill(&connection, root, &rows)
+        .map_err(|source| schema::open_error(&draft, "save its rows", source))?;
     close(connection, &draft)?;
     fs::rename(&draft, next_before(path, root.epoch)?).map_err(&saving)?;
     sync_directory(path).map_err(&saving)?;

@@ -4,11 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
+use rusqlite::wal::CheckpointMode;
+use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, OpenFlags, OptionalExtension, params};
 use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::{Epoch, Event, Sequence};
 
-use super::{CACHE_KIB, DbConfig, OpenError, PAGE_BYTES, QUICK_CHECK_BYTES_MAX, page_count, row, sync_directory};
+use super::lock::beside;
+use super::log::Log;
+use super::{
+    CACHE_KIB, DbConfig, OpenError, PAGE_BYTES, QUICK_CHECK_BYTES_MAX, page_count, row, sync_directory,
+};
 
 /// `SWJ1`: tells our file from any other SQLite file.
 pub(super) const APPLICATION_ID: i32 = 0x5357_4A31;
@@ -71,12 +76,7 @@ impl Root {
 
     /// Within the caller's transaction.
     pub(super) fn write(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        let values = params![
-            self.epoch.as_bytes(),
-            self.boot,
-            super::signed(self.watermark),
-            self.seal()
-        ];
+        let values = params![self.epoch.as_bytes(), self.boot, super::signed(self.watermark), self.seal()];
         connection
             .prepare_cached(
                 "UPDATE journal SET epoch = ?1, boot = ?2, watermark = ?3, seal = ?4 WHERE rowid = 1",
@@ -117,7 +117,8 @@ pub(super) fn open_error(path: &Path, doing: &'static str, source: rusqlite::Err
 
 /// A connection with every setting made, and those that durability rests on read back.
 pub(super) fn connect(path: &Path, wal_frames: &Arc<AtomicU32>) -> Result<Connection, OpenError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection =
         Connection::open_with_flags(path, flags).map_err(|source| open_error(path, "open it", source))?;
     let error = |source| open_error(path, "set it up", source);
@@ -133,12 +134,12 @@ pub(super) fn connect(path: &Path, wal_frames: &Arc<AtomicU32>) -> Result<Connec
     if tables > 0 && id != APPLICATION_ID {
         return Err(foreign(format!("its application id is {id:#x}, a journal has {APPLICATION_ID:#x}")));
     }
-    let mode: String = connection
-        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-        .map_err(error)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(error)?;
     // Anything less than FULL rolls committed scans back at a power cut.
     connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
-    let synchronous: i64 = connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(error)?;
+    let synchronous: i64 =
+        connection.pragma_query_value(None, "synchronous", |row| row.get(0)).map_err(error)?;
     let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(error)?;
     if mode != "wal" || synchronous != 2 || page != PAGE_BYTES as i64 {
         let got = format!("journal_mode {mode}, synchronous {synchronous}, page_size {page}");
@@ -169,7 +170,12 @@ fn is_made(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
 }
 
 /// One transaction, so that a crash leaves either no journal or a whole one.
-pub(super) fn make(connection: &Connection, path: &Path, root: Root, events: &[Event]) -> Result<(), OpenError> {
+pub(super) fn make(
+    connection: &Connection,
+    path: &Path,
+    root: Root,
+    events: &[Event],
+) -> Result<(), OpenError> {
     let made = (|| {
         connection.execute_batch("BEGIN IMMEDIATE")?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
@@ -213,7 +219,8 @@ fn judge(connection: &Connection, path: &Path) -> Result<Life, OpenError> {
     let Root { epoch, watermark, .. } = root;
     let watermark = watermark.get();
     // The first and the last key, not a scan: the start must not take longer the more is stored.
-    let end = |query: &str| connection.query_row(query, [], |row| row.get::<_, Option<i64>>(0)).map_err(error);
+    let end =
+        |query: &str| connection.query_row(query, [], |row| row.get::<_, Option<i64>>(0)).map_err(error);
     let last = end("SELECT max(sequence) FROM event")?.map_or(0, |key| key as u64);
     let first = end("SELECT min(sequence) FROM event")?.map(|key| key as u64);
     let head = last.max(watermark);
@@ -223,6 +230,17 @@ fn judge(connection: &Connection, path: &Path) -> Result<Life, OpenError> {
     }
     if last != 0 && last < watermark {
         return Err(damaged(format!("it ends at {last}, and {watermark} is acknowledged")));
+    }
+    let (frames, _) = connection
+        .wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)
+        .map_err(|source| open_error(path, "look at its log", source))?;
+    let log = Log::read(&beside(path, "-wal")).map_err(|source| OpenError::File {
+        path: path.to_owned(),
+        doing: "look at its log",
+        source,
+    })?;
+    if let Some(reason) = log.fault(frames.unsigned_abs()) {
+        return Err(damaged(reason));
     }
     check_tail(connection, path, epoch)?;
     if page_count(connection).map_err(error)? * PAGE_BYTES <= QUICK_CHECK_BYTES_MAX {
@@ -244,8 +262,10 @@ fn check_tail(connection: &Connection, path: &Path, epoch: Epoch) -> Result<(), 
     let mut below = None;
     while let Some(found) = rows.next().map_err(error)? {
         let sequence = Sequence::new(found.get::<_, i64>(0).map_err(error)? as u64);
-        let damaged =
-            |reason| OpenError::Damaged { path: path.to_owned(), reason: format!("row {sequence}: {reason}") };
+        let damaged = |reason| OpenError::Damaged {
+            path: path.to_owned(),
+            reason: format!("row {sequence}: {reason}"),
+        };
         if below.is_some_and(|below: Sequence| sequence.next() != Some(below)) {
             return Err(damaged("the next one is missing".to_owned()));
         }

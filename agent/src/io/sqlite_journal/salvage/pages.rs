@@ -5,21 +5,19 @@
 //!  leaf page of a table:  0D | free 2 | cells 2 | content 2 | frag 1 | cell offsets 2 each ... | ... cells
 //!  cell:                  payload length, varint | key, varint | payload | [first overflow page 4]
 //!  payload:               header length, varint | one type for each column, varint | values
-//!  frame of the log:      page number 4 | pages after commit, or 0: 4 | salts 8 | checksums 8 | page
 //! ```
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::super::PAGE_BYTES;
+use super::super::log::Log;
 use super::super::schema::Root;
-use super::super::{FRAME_BYTES, PAGE_BYTES};
 use super::beside;
 
 const PAGE: usize = PAGE_BYTES as usize;
-const FRAME: usize = FRAME_BYTES as usize;
-const LOG_HEADER: usize = 32;
 /// First byte of a leaf page of a table.
 const TABLE_LEAF: u8 = 0x0D;
 /// Longest payload that is followed: an event at its limit, its check, and the record's header.
@@ -38,9 +36,8 @@ pub(super) struct Found {
 pub(super) struct Pages {
     file: File,
     count: u64,
-    log: Vec<u8>,
-    /// Where the newest committed copy of a page lies in `log`.
-    newest: HashMap<u32, usize>,
+    /// The newest committed copy of each page in the log.
+    newest: HashMap<u32, Vec<u8>>,
 }
 
 /// One value of a record; other kinds do not occur in our tables.
@@ -54,14 +51,9 @@ impl Pages {
     pub(super) fn read(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let count = file.metadata()?.len() / PAGE_BYTES;
-        let mut log = Vec::new();
-        match File::open(beside(path, "-wal")) {
-            Ok(mut file) => file.read_to_end(&mut log).map(drop)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let newest = committed(&log);
-        Ok(Self { file, count, log, newest })
+        let log = Log::read(&beside(path, "-wal"))?;
+        let newest = log.committed().into_iter().map(|(number, page)| (number, page.to_vec())).collect();
+        Ok(Self { file, count, newest })
     }
 
     /// The newest readable row of table `journal`.
@@ -89,9 +81,8 @@ impl Pages {
     }
 
     fn records(&mut self, each: &mut dyn FnMut(u64, &[Value<'_>])) {
-        let offsets: Vec<usize> = self.newest.values().copied().collect();
-        for offset in offsets {
-            let page: Vec<u8> = self.log[offset..offset + PAGE].to_vec();
+        let pages: Vec<Vec<u8>> = self.newest.values().cloned().collect();
+        for page in pages {
             self.leaf(&page, each);
         }
         for number in 1..=self.count {
@@ -139,7 +130,7 @@ impl Pages {
 
     fn page(&mut self, number: u32) -> Option<Vec<u8>> {
         match self.newest.get(&number) {
-            Some(offset) => Some(self.log[*offset..*offset + PAGE].to_vec()),
+            Some(page) => Some(page.clone()),
             None => self.page_of_file(u64::from(number)),
         }
     }
@@ -150,23 +141,6 @@ impl Pages {
         self.file.read_exact(&mut page).ok()?;
         Some(page)
     }
-}
-
-/// Frames of the log's present round, up to its last commit: what was not committed was not promised to anyone.
-fn committed(log: &[u8]) -> HashMap<u32, usize> {
-    let mut newest = HashMap::new();
-    let Some(salts) = log.get(16..24) else { return newest };
-    let word = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    let frames = log.get(LOG_HEADER..).unwrap_or(&[]).chunks_exact(FRAME);
-    let present = frames.take_while(|frame| frame[8..16] == *salts);
-    let mut open = Vec::new();
-    for (at, frame) in present.enumerate() {
-        open.push((word(&frame[..4]), LOG_HEADER + at * FRAME + FRAME - PAGE));
-        if word(&frame[4..8]) != 0 {
-            newest.extend(open.drain(..));
-        }
-    }
-    newest
 }
 
 fn values(payload: &[u8]) -> Option<Vec<Value<'_>>> {

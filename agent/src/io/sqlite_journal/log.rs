@@ -1,0 +1,96 @@
+//! The write-ahead log, looked at without SQLite: is its end the end that was written?
+//!
+//! SQLite takes the first frame whose checksum is wrong for the end of the log, because that is what a power cut leaves.
+//! A bad block in the middle looks the same, and everything behind it would be gone without a word, its sequences given
+//! a second time. But each commit is flushed before the next one begins: a power cut leaves at most one unfinished
+//! transaction behind the end, and two commits there mean damage.
+//!
+//! ```text
+//!  header: magic 4 | format 4 | page size 4 | round 4 | salts 8 | checksum 8
+//!  frame:  page number 4 | pages after a commit, else 0: 4 | salts 8 | checksum 8 | page
+//! ```
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use super::{FRAME_BYTES, PAGE_BYTES};
+
+const HEADER: usize = 32;
+const FRAME: usize = FRAME_BYTES as usize;
+const PAGE: usize = PAGE_BYTES as usize;
+/// The lowest bit says in which byte order checksums are computed.
+const MAGIC: u32 = 0x377f_0682;
+
+/// The bytes of a log.
+pub(super) struct Log {
+    bytes: Vec<u8>,
+}
+
+impl Log {
+    pub(super) fn read(path: &Path) -> io::Result<Self> {
+        match fs::read(path) {
+            Ok(bytes) => Ok(Self { bytes }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { bytes: Vec::new() }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is wrong, when SQLite took the first `frames_seen` frames for all there are.
+    pub(super) fn fault(&self, frames_seen: u32) -> Option<String> {
+        let header = self.bytes.get(..HEADER)?;
+        if header.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        if !is_header(header) {
+            return Some("the header of its log does not read back".to_owned());
+        }
+        let behind =
+            self.present().filter(|(at, frame)| *at >= frames_seen as usize && is_commit(frame)).count();
+        (behind > 1)
+            .then(|| format!("{behind} commits lie behind frame {frames_seen} of its log, which is damaged"))
+    }
+
+    /// Where the newest committed copy of each page lies. What was not committed was promised to nobody.
+    pub(super) fn committed(&self) -> HashMap<u32, &[u8]> {
+        let mut newest = HashMap::new();
+        let mut open = Vec::new();
+        for (_, frame) in self.present() {
+            open.push((word(frame), &frame[FRAME - PAGE..]));
+            if is_commit(frame) {
+                newest.extend(open.drain(..));
+            }
+        }
+        newest
+    }
+
+    /// Frames of the present round; behind it lie those of earlier ones, with other salts.
+    fn present(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let header = self.bytes.get(..HEADER).filter(|header| is_header(header));
+        let frames = self.bytes.get(HEADER..).unwrap_or(&[]);
+        // Without a header the first frame tells: it belongs to the present round, unless nothing does.
+        let salts = header.map(|header| &header[16..24]).or_else(|| frames.get(8..16)).unwrap_or(&[]);
+        frames.chunks_exact(FRAME).enumerate().filter(move |(_, frame)| frame[8..16] == *salts)
+    }
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+fn is_commit(frame: &[u8]) -> bool {
+    word(&frame[4..]) != 0
+}
+
+/// Magic and checksum, as SQLite checks them.
+fn is_header(header: &[u8]) -> bool {
+    let big = word(header) & 1 == 1;
+    let (mut one, mut two) = (0u32, 0u32);
+    for pair in header[..24].chunks_exact(8) {
+        let half = |bytes: &[u8]| if big { word(bytes) } else { word(bytes).swap_bytes() };
+        one = one.wrapping_add(half(&pair[..4])).wrapping_add(two);
+        two = two.wrapping_add(half(&pair[4..])).wrapping_add(one);
+    }
+    word(header) & !1 == MAGIC && (one, two) == (word(&header[24..]), word(&header[28..]))
+}
