@@ -400,3 +400,131 @@ async fn without_tls_it_serves_loopback_without_names() {
     assert_eq!((message, result), (event, PubResult::Accepted));
     broker.shutdown().await;
 }
+
+/// One of Mosquitto's clients, ended with the test.
+struct CommandLine(std::process::Child);
+
+impl CommandLine {
+    fn start(program: &str, port: u16, pki: &Pki, name: &str, arguments: &[&str]) -> Self {
+        let files = pki.issue(name);
+        // Line by line, as it would be on a terminal, so that what it prints can be waited for.
+        let child = std::process::Command::new("stdbuf")
+            .args(["-oL", program])
+            .args(["-V", "5", "-h", "127.0.0.1", "-q", "1", "-p", &port.to_string(), "--cafile"])
+            .arg(files.ca)
+            .arg("--cert")
+            .arg(files.cert)
+            .arg("--key")
+            .arg(files.key)
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        Self(child.expect("the Debian package mosquitto-clients is not installed"))
+    }
+
+    /// Waits for its end: whether it succeeded, and all it printed.
+    async fn output(mut self) -> (bool, Vec<u8>) {
+        let waiting = tokio::task::spawn_blocking(move || {
+            use std::io::Read;
+            let mut bytes = Vec::new();
+            self.0.stdout.take().unwrap().read_to_end(&mut bytes).unwrap();
+            self.0.stderr.take().unwrap().read_to_end(&mut bytes).unwrap();
+            (self.0.wait().unwrap().success(), bytes)
+        });
+        waiting.await.unwrap()
+    }
+}
+
+impl Drop for CommandLine {
+    fn drop(&mut self) {
+        // It may have ended by itself, which is as good.
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs mosquitto: cargo verify --stage real"]
+async fn another_implementation_of_mqtt_5_is_served_as_well() {
+    let world = World::new().await;
+    let port = world.broker.local_addr().port();
+    let run =
+        |program, name, arguments: &[&str]| CommandLine::start(program, port, &world.pki, name, arguments);
+
+    // Retained, 200 KiB, read by a client that comes later.
+    let large: Vec<u8> = (0..200 * 1024).map(|byte: usize| byte as u8).collect();
+    let file = world.pki.dir().join("large");
+    std::fs::write(&file, &large).unwrap();
+    let catalogue = "stockwire/v1/HAM/box-7/down/catalogue/0";
+    let publish = ["-i", "gateway:pub", "-t", catalogue, "-r", "-f", file.to_str().unwrap()];
+    assert!(run("mosquitto_pub", "gateway", &publish).output().await.0);
+    let read = ["-i", "box-7:sub", "-t", "stockwire/v1/HAM/box-7/down/#", "-C", "1", "-N", "-W", "30"];
+    let (good, bytes) = run("mosquitto_sub", "box-7", &read).output().await;
+    assert!(good && bytes == large, "{} bytes", bytes.len());
+
+    // A shared subscription next to one of ours: together each message once.
+    let mut ours = world.config("gateway", &[SHARED_EVENTS]);
+    ours.client_id = "gateway:ours".to_owned();
+    let mut ours = Peer::connected(ours).await;
+    let share = ["-i", "gateway:theirs", "-t", SHARED_EVENTS, "-C", "5", "-F", "%p", "-W", "30"];
+    let theirs = run("mosquitto_sub", "gateway", &share);
+    let mut agent = world.connect("box-7", &[]).await;
+    // Their subscription is there when a message no longer comes to us.
+    let mut sent = 0u32;
+    let mut got = Vec::new();
+    while sent < 1_000 && sent as usize - got.len() < 5 {
+        let event = message("stockwire/v1/HAM/box-7/up/events", sent.to_string());
+        assert_eq!(agent.publish(event).await, PubResult::Accepted);
+        sent += 1;
+        while let Ok(Some(event)) = timeout(Duration::from_millis(200), ours.events.recv()).await {
+            let LinkEvent::Received { message, ack } = event else { panic!("{event:?}") };
+            got.push(String::from_utf8(message.payload).unwrap());
+            ours.link.ack(ack);
+        }
+    }
+    let (good, printed) = theirs.output().await;
+    assert!(good);
+    got.extend(String::from_utf8(printed).unwrap().lines().map(str::to_owned));
+    got.sort_by_key(|text| text.parse::<u32>().unwrap());
+    assert_eq!(got, (0..sent).map(|number| number.to_string()).collect::<Vec<_>>());
+
+    // The will of a client that is killed.
+    let mut watcher = world.config("gateway", &["stockwire/v1/+/+/up/state"]);
+    watcher.client_id = "gateway:watcher".to_owned();
+    let mut watcher = Peer::connected(watcher).await;
+    let topic = "stockwire/v1/HAM/box-8/up/state";
+    let mut doomed = run(
+        "mosquitto_sub",
+        "box-8",
+        &[
+            "-i",
+            "box-8",
+            "-t",
+            "stockwire/v1/HAM/box-8/down/#",
+            "--will-topic",
+            topic,
+            "--will-payload",
+            "gone",
+            "--will-qos",
+            "1",
+            "-d",
+        ],
+    );
+    // With -d it says when it is connected and subscribed.
+    let stdout = doomed.0.stdout.take().unwrap();
+    let subscribed = tokio::task::spawn_blocking(move || {
+        use std::io::BufRead;
+        std::io::BufReader::new(stdout).lines().any(|line| line.unwrap().contains("SUBACK"))
+    });
+    assert!(timeout(DEADLINE, subscribed).await.unwrap().unwrap());
+    drop(doomed);
+    assert_eq!(watcher.received().await.0, message(topic, *b"gone"));
+
+    // A forged topic fails with the reason.
+    let forged = ["-i", "box-7:pub", "-t", "stockwire/v1/HAM/box-8/up/events", "-m", "forged", "-d"];
+    let (_, said) = run("mosquitto_pub", "box-7", &forged).output().await;
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(said.contains("RC:135") || said.contains("Not authorized"), "{said}");
+}

@@ -369,7 +369,7 @@ async fn connack(event_loop: &mut EventLoop, last: &LastBytes) -> Result<BrokerL
 }
 
 /// Polls the client until the connection ends. Pings depend on it, so it waits for nothing but the network, and for
-/// the reader only when the broker leaves no choice: Mosquitto 2.0.11 forgets Receive Maximum with the first PUBACK and
+/// the reader only when the broker leaves no choice: Mosquitto 2.0.11 forgets Receive Maximum once PUBACKs come and
 /// sends all it has. Then not reading on is the only brake, for as long as the broker can do without a ping.
 async fn drive(
     mut event_loop: EventLoop,
