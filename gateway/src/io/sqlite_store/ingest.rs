@@ -4,11 +4,13 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use stockwire_protocol::{AgentId, Epoch, LocationId, Quantity, Sequence, SiteId, StateKind, Uom};
 
 use super::{
-    PLACE_AT, SqliteStore, bump, database, disposition, disposition_text, epoch, event_key, find_event, letters,
-    lot_text, meta, optional, text, uom,
+    PLACE_AT, SqliteStore, bump, database, disposition, disposition_text, epoch, event_key, find_event,
+    letters, lot_text, meta, optional, text, uom,
 };
 use crate::catalogue::{ItemNo, PlaceNo};
-use crate::ingest::{DeviceWrite, Known, KnownEvent, KnownStream, Need, Negative, StreamKey, StreamSpan, Writes};
+use crate::ingest::{
+    DeviceWrite, Known, KnownEvent, KnownStream, Need, Negative, StreamKey, StreamSpan, Writes,
+};
 use crate::ledger::{BalanceKey, LedgerId};
 use crate::store::{DeviceStatus, StoreError};
 
@@ -34,7 +36,8 @@ impl SqliteStore {
 fn load(tx: &Connection, need: &Need) -> Result<Known, StoreError> {
     let mut known = Known { catalogue_revision: meta(tx, "index_revision")? as u64, ..Known::default() };
     let mut head = tx.prepare_cached("SELECT coalesce(max(id), 0) FROM ledger").map_err(database(LOADING))?;
-    known.ledger_head = LedgerId(head.query_row([], |row| row.get::<_, i64>(0)).map_err(database(LOADING))? as u64);
+    known.ledger_head =
+        LedgerId(head.query_row([], |row| row.get::<_, i64>(0)).map_err(database(LOADING))? as u64);
     for span in &need.streams {
         known.streams.push(load_stream(tx, span)?);
     }
@@ -71,7 +74,9 @@ fn stream_number(tx: &Connection, key: &StreamKey) -> Result<Option<(i64, SiteId
 }
 
 fn load_stream(tx: &Connection, span: &StreamSpan) -> Result<KnownStream, StoreError> {
-    let Some((stream, site, watermark)) = stream_number(tx, &span.key)? else { return Ok(KnownStream::default()) };
+    let Some((stream, site, watermark)) = stream_number(tx, &span.key)? else {
+        return Ok(KnownStream::default());
+    };
     let ends = (event_key(stream, Sequence::NONE), event_key(stream + 1, Sequence::NONE));
     let mut open = tx
         .prepare_cached(
@@ -91,7 +96,12 @@ fn load_stream(tx: &Connection, span: &StreamSpan) -> Result<KnownStream, StoreE
         // Compared by position: a hole here would make a stranger of every event behind it.
         let expected = span.last.min(watermark).get() - span.first.get() + 1;
         if held.len() as u64 != expected {
-            let what = format!("{} events of {}/{}, the watermark says {expected}", held.len(), span.key.agent, span.key.epoch);
+            let what = format!(
+                "{} events of {}/{}, the watermark says {expected}",
+                held.len(),
+                span.key.agent,
+                span.key.epoch
+            );
             return Err(StoreError::Corrupt { what });
         }
     }
@@ -136,7 +146,7 @@ pub(super) fn event(
         .map_err(database(LOADING))
 }
 
-fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negative>, StoreError> {
+pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negative>, StoreError> {
     let at = writes.received_at_ms;
     let streams = write_streams(tx, writes)?;
 
@@ -208,7 +218,8 @@ fn write_streams(tx: &Connection, writes: &Writes) -> Result<Vec<i64>, StoreErro
     let mut numbers = Vec::with_capacity(writes.streams.len());
     for stream in &writes.streams {
         let StreamKey { agent, epoch } = &stream.key;
-        let values = params![agent.as_str(), epoch.as_bytes(), stream.site.as_str(), stream.watermark.get() as i64];
+        let values =
+            params![agent.as_str(), epoch.as_bytes(), stream.site.as_str(), stream.watermark.get() as i64];
         numbers.push(upsert.query_row(values, |row| row.get(0)).map_err(database(WRITING))?);
     }
     Ok(numbers)
@@ -250,7 +261,12 @@ fn write_balances(tx: &Connection, writes: &Writes) -> Result<Vec<Negative>, Sto
 }
 
 /// Names for a balance that fell below zero, when it is a physical one.
-fn name_negative(tx: &Connection, item: ItemNo, place: PlaceNo, steps: i64) -> Result<Option<Negative>, StoreError> {
+fn name_negative(
+    tx: &Connection,
+    item: ItemNo,
+    place: PlaceNo,
+    steps: i64,
+) -> Result<Option<Negative>, StoreError> {
     let sql = "SELECT site.site, place.location, item.item, item.uom FROM place JOIN site ON site.no = place.site, item
                WHERE place.no = ?1 AND place.kind = ?3 AND item.no = ?2";
     let mut found = tx.prepare_cached(sql).map_err(database(WRITING))?;
@@ -258,7 +274,12 @@ fn name_negative(tx: &Connection, item: ItemNo, place: PlaceNo, steps: i64) -> R
         .query_row((place.0, item.0, PLACE_AT), |row| {
             let uom: Uom = uom(row, 3)?;
             let location: LocationId = text(row, 1)?;
-            Ok(Negative { site: text(row, 0)?, location, item: text(row, 2)?, quantity: Quantity { steps, uom } })
+            Ok(Negative {
+                site: text(row, 0)?,
+                location,
+                item: text(row, 2)?,
+                quantity: Quantity { steps, uom },
+            })
         })
         .optional()
         .map_err(database(WRITING))
@@ -277,7 +298,7 @@ fn write_devices(tx: &Connection, at: i64, devices: &[DeviceWrite]) -> Result<()
                    site = ?2, status = coalesce(?3, status), last_seen = CASE ?15 WHEN 1 THEN last_seen ELSE ?4 END,
                    head = CASE WHEN ?5 IS NOT NULL AND ?5 IS NOT epoch THEN coalesce(?6, 0)
                                ELSE coalesce(?6, head) END,
-                   epoch = coalesce(?5, epoch), lost = lost + ?7, clock_at = coalesce(?8, clock_at),
+                   epoch = coalesce(?5, epoch), lost = min(lost, 9223372036854775807 - ?7) + ?7, clock_at = coalesce(?8, clock_at),
                    clock_unix = coalesce(?9, clock_unix), clock_synced = coalesce(?10, clock_synced),
                    boot = coalesce(?11, boot), uptime = coalesce(?12, uptime), software = coalesce(?13, software),
                    change = ?14";
@@ -291,9 +312,9 @@ fn write_devices(tx: &Connection, at: i64, devices: &[DeviceWrite]) -> Result<()
             None => Some(DeviceStatus::Online),
         };
         let online = match &device.state {
-            Some(StateKind::Online { epoch, head, boot, uptime_ms, unix_ms, clock_synced, software, .. }) => {
-                Some((epoch, head, boot, uptime_ms, unix_ms, clock_synced, software))
-            }
+            Some(StateKind::Online {
+                epoch, head, boot, uptime_ms, unix_ms, clock_synced, software, ..
+            }) => Some((epoch, head, boot, uptime_ms, unix_ms, clock_synced, software)),
             _ => None,
         };
         let epoch = online.map(|o| o.0).or(device.epoch.as_ref()).map(Epoch::as_bytes);
@@ -306,7 +327,7 @@ fn write_devices(tx: &Connection, at: i64, devices: &[DeviceWrite]) -> Result<()
                 status.map(DeviceStatus::as_str),
                 at,
                 epoch,
-                online.map(|o| o.1.get() as i64),
+                online.map(|o| i64::try_from(o.1.get()).unwrap_or(i64::MAX)),
                 lost,
                 clock_at,
                 online.map(|o| *o.4),

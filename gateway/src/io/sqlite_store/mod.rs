@@ -18,6 +18,7 @@ mod offers;
 mod postings;
 mod queries;
 mod reader;
+mod reconcile;
 mod schema;
 mod writer;
 
@@ -74,8 +75,10 @@ impl SqliteStore {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         // Immediate: the write lock is taken before anything is read, so what was read still holds at the commit.
-        let transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database(doing))?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(database(doing))?;
         let result = work(&transaction)?;
         transaction.commit().map_err(database(doing))?;
         Ok(result)
@@ -89,7 +92,8 @@ impl SqliteReader {
     /// When there is none, or its schema is not this build's.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(database("opening the database"))?;
+        let connection =
+            Connection::open_with_flags(path, flags).map_err(database("opening the database"))?;
         prepare(&connection)?;
         let (found, known) = (schema::version(&connection)?, schema::known_version());
         if found != known {
@@ -247,10 +251,35 @@ fn page_rows(limit: usize) -> usize {
     if limit == 0 { PAGE_ROWS_MAX } else { limit.min(PAGE_ROWS_MAX) }
 }
 
+/// A state of the database that several statements see alike. When a transaction runs already, that is one.
+enum View<'a> {
+    Own(Transaction<'a>),
+    Running(&'a Connection),
+}
+
+impl std::ops::Deref for View<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            View::Own(transaction) => transaction,
+            View::Running(connection) => connection,
+        }
+    }
+}
+
+fn snapshot(connection: &Connection) -> Result<View<'_>, StoreError> {
+    if !connection.is_autocommit() {
+        return Ok(View::Running(connection));
+    }
+    connection.unchecked_transaction().map(View::Own).map_err(database("starting to read"))
+}
+
 /// One number out of `meta`.
 fn meta(connection: &Connection, key: &str) -> Result<i64, StoreError> {
-    let mut statement =
-        connection.prepare_cached("SELECT value FROM meta WHERE key = ?1").map_err(database("reading meta"))?;
+    let mut statement = connection
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")
+        .map_err(database("reading meta"))?;
     statement.query_row([key], |row| row.get(0)).map_err(database("reading meta"))
 }
 

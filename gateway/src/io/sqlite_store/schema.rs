@@ -227,9 +227,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let doing = "bringing the schema forward";
     let known = MIGRATIONS.len() as i64;
     loop {
-        let transaction = connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(database(doing))?;
+        let transaction =
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(database(doing))?;
         // Read inside the transaction: two processes may start at once.
         let found = version(&transaction)?;
         if found > known || found < 0 {

@@ -1,0 +1,241 @@
+//! How much a channel may sell, and why.
+//!
+//! `availability = clamp(on hand of its sites - safety stock - threshold, 0, cap)`, each step kept as a [`Term`] so
+//! that "why does the shop show 7?" has an answer. Reservations, account quotas and the staleness guard are further
+//! terms of the same sum, and exposure (escrow) a further cap.
+
+use stockwire_protocol::{ChannelId, ItemId, Quantity, SiteId, Sku, Uom};
+
+use crate::ledger::LedgerId;
+use crate::store::Published;
+
+/// How one channel is served; from the configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChannelPolicy {
+    /// Whose.
+    pub channel: ChannelId,
+    /// Sites whose stock it sells, the preferred first. Holdbacks are taken from the last first.
+    pub sites: Vec<SiteId>,
+    /// Whole units held back from every channel.
+    pub safety_stock: i64,
+    /// Whole units held back from this channel.
+    pub out_of_stock_threshold: i64,
+    /// The most it is ever told, in whole units; `None` = no cap.
+    pub cap: Option<i64>,
+    /// Which number it must be given; its connector declares it.
+    pub basis: Basis,
+}
+
+/// Which number a channel must be given.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Basis {
+    /// It subtracts what it has sold and not shipped by itself (Vendure): give it what is physically there.
+    OnHand,
+    /// It sells exactly what it is given (most marketplaces): give it what is left after open orders.
+    Net,
+}
+
+/// Stock of an item at one site.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SiteStock {
+    /// Where.
+    pub site: SiteId,
+    /// Ordinary stock at physical places, in steps of the item's unit; may be below zero.
+    pub on_hand_steps: i64,
+}
+
+/// The number for a channel, and how it came about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Availability {
+    /// Whole units; 0 or more.
+    pub number: i64,
+    /// The same, per site of the policy, in its order; sums to `number`.
+    pub sites: Vec<SiteNumber>,
+    /// The sum, in reading order; the last partial sum is `number`.
+    pub terms: Vec<Term>,
+    /// Every ledger row up to here is in it.
+    pub through: LedgerId,
+}
+
+/// One site's share of a number.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct SiteNumber {
+    /// Where.
+    pub site: SiteId,
+    /// Whole units; 0 or more.
+    pub number: i64,
+}
+
+/// One step of the sum.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Term {
+    /// What it is: `on_hand`, `negative_ignored`, `fraction`, `safety_stock`, `out_of_stock_threshold`,
+    /// `not_below_zero`, `cap`.
+    pub name: &'static str,
+    /// At which site, when it is one site's.
+    pub site: Option<SiteId>,
+    /// What it adds; exact, in the item's unit.
+    pub quantity: Quantity,
+}
+
+/// A number to tell a channel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChannelUpdate {
+    /// The channel's code.
+    pub sku: Sku,
+    /// The channel's key for it, as its connector gave it.
+    pub reference: Option<String>,
+    /// What it is.
+    pub item: ItemId,
+    /// Grows with each number of this SKU; an older never overwrites a newer.
+    pub revision: u64,
+    /// Whole units; 0 or more.
+    pub number: i64,
+    /// The same per site, for channels that keep stock by location.
+    pub sites: Vec<SiteNumber>,
+    /// Every ledger row up to here is in it.
+    pub through: LedgerId,
+    /// Failed attempts so far; 0 = first.
+    pub attempts: u32,
+    /// An earlier number was sent and nobody knows whether it arrived: numbers are absolute, so sending this one
+    /// settles it, but its answer must be read back.
+    pub unresolved: bool,
+    /// What the channel has accepted before.
+    pub published: Option<Published>,
+}
+
+/// What became of an update.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ChannelResult {
+    /// The channel holds the number.
+    Accepted {
+        /// Of the update.
+        revision: u64,
+    },
+    /// It does not, and a later attempt may go through.
+    Retry {
+        /// Of the update.
+        revision: u64,
+        /// Not before, unix milliseconds.
+        at_ms: i64,
+        /// For people.
+        message: String,
+    },
+    /// Nobody knows.
+    Unknown {
+        /// Of the update.
+        revision: u64,
+        /// Not before, unix milliseconds.
+        at_ms: i64,
+        /// For people.
+        message: String,
+    },
+    /// It never will: a dead letter. The next change of the number is tried again by itself.
+    Dead {
+        /// Of the update.
+        revision: u64,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// The number for one channel, from what lies at its sites.
+///
+/// Each site counts in whole units, because half a unit here and half there is nobody's parcel; a site below zero
+/// counts as empty and takes nothing from the others. Holdbacks and the cap are taken from the last site first, so
+/// that a channel which keeps stock by location is told numbers that sum to the same.
+pub fn compute(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock], through: LedgerId) -> Availability {
+    let unit = 10_i64.pow(uom.decimals());
+    let mut terms = Vec::new();
+    let mut term = |name, site: Option<&SiteId>, steps: i64| {
+        if steps != 0 || name == "on_hand" {
+            terms.push(Term { name, site: site.cloned(), quantity: Quantity { steps, uom } });
+        }
+    };
+    let mut sites = Vec::with_capacity(policy.sites.len());
+    for site in &policy.sites {
+        let found = stock.iter().find(|stock| stock.site == *site);
+        let on_hand = found.map_or(0, |stock| stock.on_hand_steps);
+        term("on_hand", Some(site), on_hand);
+        term("negative_ignored", Some(site), on_hand.min(0).saturating_neg());
+        let kept = on_hand.max(0);
+        term("fraction", Some(site), -(kept % unit));
+        sites.push(SiteNumber { site: site.clone(), number: kept / unit });
+    }
+    let pool = sites.iter().fold(0_i64, |sum, site| sum.saturating_add(site.number));
+    let steps = |whole: i64| whole.saturating_mul(unit);
+    term("safety_stock", None, -steps(policy.safety_stock));
+    term("out_of_stock_threshold", None, -steps(policy.out_of_stock_threshold));
+    let left = pool.saturating_sub(policy.safety_stock).saturating_sub(policy.out_of_stock_threshold);
+    term("not_below_zero", None, steps(left.min(0)).saturating_neg());
+    let left = left.max(0);
+    let number = policy.cap.map_or(left, |cap| left.min(cap.max(0)));
+    term("cap", None, -steps(left - number));
+
+    let mut held_back = pool - number;
+    for site in sites.iter_mut().rev() {
+        let taken = site.number.min(held_back);
+        site.number -= taken;
+        held_back -= taken;
+    }
+    Availability { number, sites, terms, through }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(name: &str) -> SiteId {
+        SiteId::new(name).unwrap()
+    }
+
+    fn policy(safety_stock: i64, out_of_stock_threshold: i64, cap: Option<i64>) -> ChannelPolicy {
+        let sites = vec![site("HAM"), site("MUC")];
+        let channel = ChannelId::new("shop").unwrap();
+        ChannelPolicy { channel, sites, safety_stock, out_of_stock_threshold, cap, basis: Basis::OnHand }
+    }
+
+    /// Stock at HAM and MUC, holdbacks and cap; the number, its split, and the sum in words.
+    fn check(uom: Uom, stock: [i64; 2], policy: ChannelPolicy, expected: (i64, [i64; 2], &str)) {
+        let stock = [("HAM", stock[0]), ("MUC", stock[1])];
+        let stock = stock.map(|(name, on_hand_steps)| SiteStock { site: site(name), on_hand_steps });
+        let got = compute(&policy, uom, &stock, LedgerId(9));
+        let split: Vec<i64> = got.sites.iter().map(|site| site.number).collect();
+        let words: Vec<String> =
+            got.terms.iter().map(|t| format!("{} {}", t.name, t.quantity.decimal())).collect();
+        assert_eq!(
+            (got.number, split.as_slice(), words.join(", ").as_str()),
+            (expected.0, expected.1.as_slice(), expected.2)
+        );
+        let sum: i64 = got.terms.iter().map(|term| term.quantity.steps).sum();
+        assert_eq!(sum, got.number * 10_i64.pow(uom.decimals()), "the terms add up to the number");
+        assert_eq!(split.iter().sum::<i64>(), got.number, "the sites add up to the number");
+    }
+
+    #[test]
+    fn every_number_has_its_reasons() {
+        let p = policy;
+        check(Uom::Piece, [5, 2], p(0, 0, None), (7, [5, 2], "on_hand 5, on_hand 2"));
+        check(
+            Uom::Piece,
+            [5, 2],
+            p(1, 2, None),
+            (4, [4, 0], "on_hand 5, on_hand 2, safety_stock -1, out_of_stock_threshold -2"),
+        );
+        check(
+            Uom::Piece,
+            [1, 1],
+            p(5, 0, None),
+            (0, [0, 0], "on_hand 1, on_hand 1, safety_stock -5, not_below_zero 3"),
+        );
+        check(Uom::Piece, [50, 2], p(0, 0, Some(10)), (10, [10, 0], "on_hand 50, on_hand 2, cap -42"));
+        check(Uom::Piece, [5, -3], p(0, 0, None), (5, [5, 0], "on_hand 5, on_hand -3, negative_ignored 3"));
+        check(
+            Uom::Kilogram,
+            [1_500_000, 500_000],
+            p(0, 0, None),
+            (1, [1, 0], "on_hand 1.5, fraction -0.5, on_hand 0.5, fraction -0.5"),
+        );
+        check(Uom::Piece, [0, 0], p(0, 0, Some(0)), (0, [0, 0], "on_hand 0, on_hand 0"));
+    }
+}

@@ -1,0 +1,110 @@
+//! [`Reader`] for both kinds of connection.
+
+use stockwire_protocol::{Catalogue, ChannelId, ItemId, LocationId, MovementId, SiteId, Sku};
+
+use super::{Connected, books, catalogue, ingest, letters, meta, postings, queries, reconcile};
+use crate::catalogue::{ErpId, Index, Item, Site};
+use crate::dead_letter::{DeadLetter, DeadLetterId};
+use crate::ingest::KnownEvent;
+use crate::posting::PostingBatch;
+use crate::reconcile::{KnownLine, Snapshot};
+use crate::store::{
+    ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, MovementQuery, MovementRow,
+    OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError,
+};
+use crate::trace::{Thread, TraceKey};
+
+impl<T: Connected> Reader for T {
+    fn catalogue_index(&self) -> Result<Index, StoreError> {
+        catalogue::index(self.connection())
+    }
+
+    fn catalogue_revision(&self) -> Result<u64, StoreError> {
+        Ok(meta(self.connection(), "catalogue_revision")? as u64)
+    }
+
+    fn catalogue_parts(&self, site: &SiteId) -> Result<Vec<Catalogue>, StoreError> {
+        catalogue::catalogue_parts(self.connection(), site)
+    }
+
+    fn sites(&self) -> Result<Vec<Site>, StoreError> {
+        catalogue::sites(self.connection())
+    }
+
+    fn items(&self, search: &str, after: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StoreError> {
+        catalogue::items(self.connection(), search, after, limit)
+    }
+
+    fn stock(&self, query: &StockQuery) -> Result<Page<StockRow>, StoreError> {
+        queries::stock(self.connection(), query)
+    }
+
+    fn movements(&self, query: &MovementQuery) -> Result<Page<MovementRow>, StoreError> {
+        queries::movements(self.connection(), query)
+    }
+
+    fn availability(&self, channel: &ChannelId, sku: &Sku) -> Result<Option<OfferRow>, StoreError> {
+        queries::availability(self.connection(), channel, sku)
+    }
+
+    fn offers(&self, query: &OfferQuery) -> Result<Page<OfferRow>, StoreError> {
+        queries::offers(self.connection(), query)
+    }
+
+    fn changes(&self, since: Cursor, limit: usize) -> Result<Changes, StoreError> {
+        queries::changes(self.connection(), since, limit)
+    }
+
+    fn changes_head(&self) -> Result<Cursor, StoreError> {
+        queries::changes_head(self.connection())
+    }
+
+    fn devices(&self) -> Result<Vec<DeviceRow>, StoreError> {
+        queries::devices(self.connection())
+    }
+
+    fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<DeadLetter>, StoreError> {
+        letters::list(self.connection(), query)
+    }
+
+    fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError> {
+        letters::show(self.connection(), id)
+    }
+
+    fn event(&self, movement: &MovementId) -> Result<Option<KnownEvent>, StoreError> {
+        ingest::event(self.connection(), movement)
+    }
+
+    fn trace(&self, key: &TraceKey, limit: usize) -> Result<Vec<Thread>, StoreError> {
+        queries::trace(self.connection(), key, limit)
+    }
+
+    fn posting_batches(&self, erp: &ErpId, limit: usize) -> Result<Vec<PostingBatch>, StoreError> {
+        postings::recent(self.connection(), erp, limit)
+    }
+
+    fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {
+        reconcile::snapshot_of(self.connection(), erp)
+    }
+
+    fn known_lines(
+        &self,
+        erp: &ErpId,
+        keys: &[(SiteId, LocationId, ItemId)],
+        limit: usize,
+    ) -> Result<Vec<KnownLine>, StoreError> {
+        reconcile::known_lines(self.connection(), erp, keys, limit)
+    }
+
+    fn verify_books(&self) -> Result<BooksReport, StoreError> {
+        books::verify(self.connection())
+    }
+
+    fn gauges(&self) -> Result<Gauges, StoreError> {
+        queries::gauges(self.connection())
+    }
+
+    fn api_keys(&self) -> Result<Vec<ApiKeyRow>, StoreError> {
+        queries::api_keys(self.connection())
+    }
+}

@@ -1,0 +1,559 @@
+//! The store: one durable home of events, books, outgoing work and devices.
+//!
+//! Each method is one transaction, and none needs a round trip per event, so that a database across a network is
+//! as good as one in a file. Rules live in the pure cores; a store loads what they ask for and keeps what they
+//! decide. One contract suite ([`contract`]) runs against every store.
+//!
+//! Calls block. The edge makes them on a blocking thread, and there is one writer.
+
+use stockwire_protocol::{
+    AgentId, Catalogue, ChannelId, CorrelationId, Epoch, Event, ItemId, LocationId, MovementId, Quantity,
+    Sequence, SiteId, Sku,
+};
+
+use crate::availability::{Availability, ChannelPolicy, ChannelResult, ChannelUpdate};
+use crate::catalogue::{self, ErpId, Listing, ListingsChange, Snapshot};
+use crate::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, DeadLetterState, NewDeadLetter};
+use crate::ingest::{Known, KnownEvent, Need, Negative, Writes};
+use crate::ledger::{LedgerId, LedgerRow, OpeningLine};
+use crate::posting::{BatchResult, PostingBatch};
+use crate::reconcile::{KnownLine, Snapshot as Cutoff};
+use crate::trace::{Thread, TraceKey};
+
+/// Rows in one page of an answer, at most: what a screen shows and a reader holds without care.
+pub const PAGE_ROWS_MAX: usize = 500;
+
+/// What went wrong with the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database failed: nothing of the transaction happened.
+    #[error("the store failed while {doing}")]
+    Database {
+        /// What we were doing.
+        doing: &'static str,
+        /// The database's own words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another process holds the database. Nothing happened; try again.
+    #[error("the store was busy while {doing}; is another gateway using this database?")]
+    Busy {
+        /// What we were doing.
+        doing: &'static str,
+    },
+    /// Made by a newer build, or not by us.
+    #[error("the database has schema version {found}, this build knows up to {known}")]
+    Schema {
+        /// What the file says.
+        found: i64,
+        /// What this build has migrations for.
+        known: i64,
+    },
+    /// A row that this build can not have written.
+    #[error("the store holds something unreadable: {what}")]
+    Corrupt {
+        /// Which row and why.
+        what: String,
+    },
+    /// The request makes no sense in the present state; nothing happened.
+    #[error("{reason}")]
+    Refused {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Reading. Never changes anything, so a second connection may serve it while the writer writes.
+pub trait Reader: Send {
+    /// What ingest looks up; loaded when its revision changed.
+    ///
+    /// # Errors
+    /// [`StoreError`], as everywhere here.
+    fn catalogue_index(&self) -> Result<catalogue::Index, StoreError>;
+
+    /// Revision of the catalogue; 0 = none yet.
+    fn catalogue_revision(&self) -> Result<u64, StoreError>;
+
+    /// The parts to publish (retained) to each agent of a site. Empty for an unknown site.
+    fn catalogue_parts(&self, site: &SiteId) -> Result<Vec<Catalogue>, StoreError>;
+
+    /// Active sites, with their ERP reference; ordered by id.
+    fn sites(&self) -> Result<Vec<catalogue::Site>, StoreError>;
+
+    /// Items whose id, name or code contains `search` (all when empty), ordered by id, from after `after`.
+    fn items(
+        &self,
+        search: &str,
+        after: Option<&ItemId>,
+        limit: usize,
+    ) -> Result<Vec<catalogue::Item>, StoreError>;
+
+    /// Stock on hand per site, location, item, lot and disposition; zero rows are left out.
+    fn stock(&self, query: &StockQuery) -> Result<Page<StockRow>, StoreError>;
+
+    /// Ledger rows, newest first.
+    fn movements(&self, query: &MovementQuery) -> Result<Page<MovementRow>, StoreError>;
+
+    /// What a channel is told about a SKU, with every term of the sum and what was published.
+    fn availability(&self, channel: &ChannelId, sku: &Sku) -> Result<Option<OfferRow>, StoreError>;
+
+    /// All offers of a channel (or of all channels), ordered by channel and SKU.
+    fn offers(&self, query: &OfferQuery) -> Result<Page<OfferRow>, StoreError>;
+
+    /// What changed since a cursor, oldest first; for live views. `Cursor::default()` starts at the beginning,
+    /// [`Reader::changes_head`] at now.
+    fn changes(&self, since: Cursor, limit: usize) -> Result<Changes, StoreError>;
+
+    /// The cursor of this moment.
+    fn changes_head(&self) -> Result<Cursor, StoreError>;
+
+    /// Every agent that was ever heard, ordered by site and agent.
+    fn devices(&self) -> Result<Vec<DeviceRow>, StoreError>;
+
+    /// Dead letters, newest first; `None` = any state or class.
+    fn dead_letters(&self, query: &DeadLetterQuery) -> Result<Page<DeadLetter>, StoreError>;
+
+    /// One dead letter with its bytes.
+    fn dead_letter(&self, id: DeadLetterId) -> Result<Option<DeadLetter>, StoreError>;
+
+    /// One event as it is held.
+    fn event(&self, movement: &MovementId) -> Result<Option<KnownEvent>, StoreError>;
+
+    /// Everything known about a key, as rows for [`crate::trace::timeline`]; at most `limit` movements, newest.
+    fn trace(&self, key: &TraceKey, limit: usize) -> Result<Vec<Thread>, StoreError>;
+
+    /// Recent posting batches of an ERP, newest first.
+    fn posting_batches(&self, erp: &ErpId, limit: usize) -> Result<Vec<PostingBatch>, StoreError>;
+
+    /// The ledger side of a reconciliation: balances at this moment's cut-off, and of each how much the ERP can not
+    /// have yet (unposted) or may have (in flight). Physical places only, summed over lots and dispositions.
+    fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Cutoff, StoreError>;
+
+    /// Our lines that touched these places and items, newest first, at most `limit` for each: evidence for the
+    /// cause of a discrepancy.
+    fn known_lines(
+        &self,
+        erp: &ErpId,
+        keys: &[(SiteId, LocationId, ItemId)],
+        limit: usize,
+    ) -> Result<Vec<KnownLine>, StoreError>;
+
+    /// Recomputes ledger rows from event bytes and balances from ledger rows, and compares.
+    fn verify_books(&self) -> Result<BooksReport, StoreError>;
+
+    /// Numbers for metrics and alarms.
+    fn gauges(&self) -> Result<Gauges, StoreError>;
+
+    /// API keys, ordered by name.
+    fn api_keys(&self) -> Result<Vec<ApiKeyRow>, StoreError>;
+}
+
+/// Writing. Every method commits before it returns, or changes nothing.
+pub trait Store: Reader {
+    /// Loads what `need` names, lets `decide` think, and writes what it wants: the whole of ingest in one
+    /// transaction. `decide` sees one consistent state, is pure and is called once. `None` changes nothing.
+    /// Returns the physical balances that fell below zero by it.
+    ///
+    /// Use [`crate::ingest::Ingest`], which knows the rules.
+    fn ingest(
+        &mut self,
+        need: &Need,
+        decide: &mut dyn FnMut(&Known) -> Option<Writes>,
+    ) -> Result<Vec<Negative>, StoreError>;
+
+    /// Takes a whole catalogue from an ERP. The revision grows only when something differs; what is missing from
+    /// the snapshot becomes inactive. An item's unit never changes once it is booked: such a row is refused, whole.
+    fn replace_catalogue(&mut self, erp: &ErpId, snapshot: &Snapshot) -> Result<u64, StoreError>;
+
+    /// Takes a channel's whole mapping of its SKUs to items.
+    fn replace_listings(
+        &mut self,
+        channel: &ChannelId,
+        listings: &[Listing],
+    ) -> Result<ListingsChange, StoreError>;
+
+    /// Takes the configuration of all channels. A changed policy makes that channel's offers due; a channel that is
+    /// no longer configured keeps its rows and is no longer served.
+    fn replace_channels(&mut self, policies: &[ChannelPolicy]) -> Result<(), StoreError>;
+
+    /// Books the ERP's own quantities as the opening stock, once: rows from Loss into the places (or out of them
+    /// when negative) that are never posted back. Must happen after the first [`Store::replace_catalogue`] and
+    /// before the first event and posting; an empty list opens empty books. `false` = was open already.
+    fn open_books(&mut self, at_ms: i64, erp: &ErpId, lines: &[OpeningLine]) -> Result<bool, StoreError>;
+
+    /// The next batch to work on, marked [`Sent`](crate::posting::BatchState::Sent) before it is returned. Open
+    /// batches come first, in order, and nothing overtakes them: `None` while the first of them waits for its
+    /// time, when nothing is to be posted, or before [`Store::open_books`].
+    ///
+    /// A batch that comes with `state` other than `Planned` must be searched for by its reference first.
+    fn take_posting_batch(
+        &mut self,
+        now_ms: i64,
+        erp: &ErpId,
+        lines_max: usize,
+    ) -> Result<Option<PostingBatch>, StoreError>;
+
+    /// What became of a batch.
+    fn record_batch_result(
+        &mut self,
+        now_ms: i64,
+        reference: &str,
+        result: &BatchResult,
+    ) -> Result<(), StoreError>;
+
+    /// Numbers that a channel must be told, the scarcest first, each marked in flight before it is returned and not
+    /// returned again until its result is recorded. Coalesced: one update per SKU, the newest number.
+    fn take_channel_updates(
+        &mut self,
+        now_ms: i64,
+        channel: &ChannelId,
+        max: usize,
+    ) -> Result<Vec<ChannelUpdate>, StoreError>;
+
+    /// What became of updates.
+    fn record_channel_results(
+        &mut self,
+        now_ms: i64,
+        channel: &ChannelId,
+        results: &[(Sku, ChannelResult)],
+    ) -> Result<(), StoreError>;
+
+    /// Once at start: what was in flight when the last process ended has an unknown outcome. Returns how many.
+    fn recover_in_flight(&mut self, now_ms: i64) -> Result<usize, StoreError>;
+
+    /// Sets a message aside. The same content again only counts. `None` = only counted, because there are
+    /// [`REFUSED_LETTERS_MAX`](crate::dead_letter::REFUSED_LETTERS_MAX) of its kind.
+    fn add_dead_letter(
+        &mut self,
+        at_ms: i64,
+        letter: &NewDeadLetter,
+    ) -> Result<Option<DeadLetterId>, StoreError>;
+
+    /// Closes an open dead letter without effect; a person's decision, kept with `by` and `why`. `false` = was
+    /// closed before. Discarding the last open conflict of a stream lets that stream go on.
+    fn discard_dead_letter(
+        &mut self,
+        at_ms: i64,
+        id: DeadLetterId,
+        by: &str,
+        why: &str,
+    ) -> Result<bool, StoreError>;
+
+    /// Puts the ledger row of an open [`Posting`](DeadLetterClass::Posting) letter, or the SKU of an open
+    /// [`Publication`](DeadLetterClass::Publication) letter, back to work and closes the letter, once.
+    /// Use [`crate::ingest::Ingest::replay`], which handles every class.
+    fn requeue_dead_letter(&mut self, at_ms: i64, id: DeadLetterId, by: &str) -> Result<bool, StoreError>;
+
+    /// Closes a letter whose content has taken effect. `false` = was closed before.
+    fn close_replayed(&mut self, at_ms: i64, id: DeadLetterId, by: &str) -> Result<bool, StoreError>;
+
+    /// Adds an API key by the SHA-256 of its secret. Names are unique.
+    fn create_api_key(&mut self, at_ms: i64, name: &str, hash: &[u8; 32]) -> Result<(), StoreError>;
+
+    /// Revokes by name; `false` = no such live key.
+    fn revoke_api_key(&mut self, at_ms: i64, name: &str) -> Result<bool, StoreError>;
+
+    /// Notes that a key was used, to the minute (so that reads rarely write). `None` = unknown or revoked.
+    fn use_api_key(&mut self, at_ms: i64, hash: &[u8; 32]) -> Result<Option<ApiKeyRow>, StoreError>;
+}
+
+/// A page of an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Page<T> {
+    /// At most the limit asked for, and never more than [`PAGE_ROWS_MAX`].
+    pub rows: Vec<T>,
+    /// Hand this back as `after` for the next page; `None` = that was all.
+    pub next: Option<String>,
+}
+
+/// Which stock to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StockQuery {
+    /// Only this site.
+    pub site: Option<SiteId>,
+    /// Only this location.
+    pub location: Option<LocationId>,
+    /// Only this item.
+    pub item: Option<ItemId>,
+    /// Only balances below zero: the shelf holds less than the books think was there.
+    pub negative_only: bool,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+    /// Rows wanted; 0 = as many as allowed.
+    pub limit: usize,
+}
+
+/// One balance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StockRow {
+    /// Where.
+    pub site: SiteId,
+    /// Where in it.
+    pub location: LocationId,
+    /// What.
+    pub item: ItemId,
+    /// Its name.
+    pub name: String,
+    /// Lot; `None` = not known by lot.
+    pub lot: Option<stockwire_protocol::Lot>,
+    /// Condition; `None` = ordinary.
+    pub disposition: Option<stockwire_protocol::Disposition>,
+    /// Not zero; below zero is flagged by [`Gauges::negative_balances`].
+    pub on_hand: Quantity,
+}
+
+/// Which movements to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MovementQuery {
+    /// Only this item.
+    pub item: Option<ItemId>,
+    /// Only this site.
+    pub site: Option<SiteId>,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+    /// Rows wanted; 0 = as many as allowed.
+    pub limit: usize,
+}
+
+/// One ledger row with the event behind it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MovementRow {
+    /// The row in the books. A count that agreed has quantity 0.
+    pub row: LedgerRow,
+    /// The fact as it was recorded.
+    pub event: Event,
+    /// When it came here, unix milliseconds.
+    pub received_at_ms: i64,
+}
+
+impl MovementRow {
+    /// The thread it belongs to: the recorded one, else its own identity.
+    pub fn correlation(&self) -> CorrelationId {
+        crate::trace::correlation(&self.row.movement, &self.event)
+    }
+}
+
+/// Which offers to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OfferQuery {
+    /// Only this channel.
+    pub channel: Option<ChannelId>,
+    /// Only this item.
+    pub item: Option<ItemId>,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+    /// Rows wanted; 0 = as many as allowed.
+    pub limit: usize,
+}
+
+/// What a channel is, and was, told about one SKU.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OfferRow {
+    /// To whom.
+    pub channel: ChannelId,
+    /// Its code.
+    pub sku: Sku,
+    /// What it is.
+    pub item: ItemId,
+    /// Computed now, with its terms.
+    pub availability: Availability,
+    /// Last accepted by the channel, if any.
+    pub published: Option<Published>,
+    /// A number was sent and its outcome is not known yet.
+    pub unresolved: bool,
+    /// Why the last attempt failed, while it is being tried again.
+    pub fault: Option<String>,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+}
+
+/// A number that a channel accepted.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// The sum over its sites.
+    pub number: i64,
+    /// Grows with each number of this SKU.
+    pub revision: u64,
+    /// When it was accepted, unix milliseconds.
+    pub at_ms: i64,
+    /// Every ledger row up to here is in the number.
+    pub through: LedgerId,
+}
+
+/// Where a live view stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Cursor {
+    /// Last ledger row seen.
+    pub ledger: u64,
+    /// Last change of offers and devices seen.
+    pub change: u64,
+}
+
+/// News for a live view.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Changes {
+    /// Ask from here next.
+    pub cursor: Cursor,
+    /// New ledger rows, oldest first.
+    pub movements: Vec<MovementRow>,
+    /// Offers whose publication changed.
+    pub offers: Vec<OfferRow>,
+    /// Devices that spoke.
+    pub devices: Vec<DeviceRow>,
+}
+
+/// What is known about an agent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceRow {
+    /// Where.
+    pub site: SiteId,
+    /// Who.
+    pub agent: AgentId,
+    /// Alive or gone, by its own or the broker's word.
+    pub status: DeviceStatus,
+    /// Last message of any kind, unix milliseconds.
+    pub last_seen_ms: i64,
+    /// Life of its journal, when it has told one.
+    pub epoch: Option<Epoch>,
+    /// What we hold of that epoch.
+    pub watermark: Sequence,
+    /// Last sequence that it says it has recorded; at least the watermark.
+    pub head: Sequence,
+    /// A conflict froze the stream: see the dead letters.
+    pub frozen: bool,
+    /// Facts that its journal had to drop, over all epochs.
+    pub lost: u64,
+    /// What it said about its clock at its last birth: (its wall clock, synchronised, when we received that).
+    pub clock: Option<DeviceClock>,
+    /// Software version, when told.
+    pub software: Option<String>,
+}
+
+impl DeviceRow {
+    /// Recorded there and not yet here.
+    pub fn backlog(&self) -> u64 {
+        self.head.get().saturating_sub(self.watermark.get())
+    }
+}
+
+/// An agent's clock against ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DeviceClock {
+    /// What it said.
+    pub unix_ms: i64,
+    /// Whether it was synchronised.
+    pub synced: bool,
+    /// Which start of the box.
+    pub boot: u32,
+    /// Monotonic milliseconds since that start.
+    pub uptime_ms: u64,
+    /// When we received it.
+    pub received_at_ms: i64,
+}
+
+/// Whether an agent is there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceStatus {
+    /// Said so, or has just sent events.
+    Online,
+    /// Stopped cleanly.
+    Stopped,
+    /// The connection broke.
+    Lost,
+}
+
+impl DeviceStatus {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Online => "online",
+            Self::Stopped => "stopped",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// From its name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Online, Self::Stopped, Self::Lost].into_iter().find(|status| status.as_str() == name)
+    }
+}
+
+/// Which dead letters to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct DeadLetterQuery {
+    /// Only this state; `None` = all.
+    pub state: Option<DeadLetterState>,
+    /// Only this class; `None` = all.
+    pub class: Option<DeadLetterClass>,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+    /// Rows wanted; 0 = as many as allowed.
+    pub limit: usize,
+}
+
+/// Whether the books agree with themselves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BooksReport {
+    /// Events read.
+    pub events: u64,
+    /// Ledger rows read.
+    pub rows: u64,
+    /// Balances that are not zero.
+    pub balances: u64,
+    /// SHA-256 over the ledger rows as stored, and as recomputed from the event bytes.
+    pub rows_hash: [[u8; 32]; 2],
+    /// SHA-256 over the balances as stored, and as recomputed from the ledger rows.
+    pub balances_hash: [[u8; 32]; 2],
+    /// What differs, in words; at most [`BooksReport::FINDINGS_MAX`]. Empty = the books are right.
+    pub findings: Vec<String>,
+}
+
+impl BooksReport {
+    /// Enough to see the pattern of a fault.
+    pub const FINDINGS_MAX: usize = 50;
+
+    /// Whether everything agrees.
+    pub fn is_right(&self) -> bool {
+        self.findings.is_empty()
+            && self.rows_hash[0] == self.rows_hash[1]
+            && self.balances_hash[0] == self.balances_hash[1]
+    }
+}
+
+/// Numbers for metrics and alarms.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Gauges {
+    /// Events held.
+    pub events: u64,
+    /// Last ledger row.
+    pub ledger_head: u64,
+    /// Physical balances below zero.
+    pub negative_balances: u64,
+    /// Streams frozen by a conflict.
+    pub frozen_streams: u64,
+    /// Facts that agents had to drop.
+    pub lost: u64,
+    /// Open dead letters, by class.
+    pub dead_letters: Vec<(DeadLetterClass, u64)>,
+    /// Per ERP: ledger rows not booked there yet, and when the oldest of them came here.
+    pub unposted: Vec<(ErpId, u64, Option<i64>)>,
+    /// Per channel: SKUs whose number is not accepted yet, and since when the oldest waits.
+    pub unpublished: Vec<(ChannelId, u64, Option<i64>)>,
+    /// Agents by status: online, stopped, lost.
+    pub devices: [u64; 3],
+    /// Events that agents have recorded and we do not hold.
+    pub backlog: u64,
+}
+
+/// An API key, without its secret.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ApiKeyRow {
+    /// Unique.
+    pub name: String,
+    /// Unix milliseconds.
+    pub created_at_ms: i64,
+    /// `None` = live.
+    pub revoked_at_ms: Option<i64>,
+    /// To the minute; `None` = never.
+    pub last_used_at_ms: Option<i64>,
+}
