@@ -45,9 +45,15 @@ pub fn down_filter(site: &SiteId, agent: &AgentId) -> String {
     format!("{PREFIX}/{site}/{agent}/down/#")
 }
 
-/// What a gateway replica subscribes to; the share group makes each message go to one replica.
+/// What a gateway replica subscribes to. Each batch of events goes to one replica of the share group; states, which are
+/// retained, and replies go to all of them: a broker gives no retained message to a shared subscription, and only the
+/// replica that asked knows what a reply answers.
 pub fn up_filters(group: &str) -> [String; 3] {
-    ["events", "state", "replies"].map(|subject| format!("$share/{group}/{PREFIX}/+/+/up/{subject}"))
+    [
+        format!("$share/{group}/{PREFIX}/+/+/up/events"),
+        format!("{PREFIX}/+/+/up/state"),
+        format!("{PREFIX}/+/+/up/replies"),
+    ]
 }
 
 /// Reads a topic back; `None` for anything that is not one of ours.
