@@ -10,9 +10,9 @@
 //! - Batches are made of the oldest events first, so within an epoch the gateway sees them in order. When it keeps up
 //!   they are small (one scan, one publish); when it lags they fill up to the limits by themselves.
 //! - The broker's PUBACK proves nothing about the gateway: it neither moves the watermark nor trims anything.
-//! - Only [`Ack`]s of this epoch move the watermark, and only up to what this process has sent. What lies between an
-//!   older durable watermark and the head is sent again after a start, and the gateway compares the bytes. So a journal
-//!   that was restored from an old copy never takes new scans for acknowledged ones (F14).
+//! - Only [`Ack`]s of this epoch move the watermark, and only up to what this process has sent.
+//! - After a start there is `Doubt`: what lies above the durable watermark is sent again, and the gateway compares the
+//!   bytes. So a journal that was restored from an old copy never takes new scans for acknowledged ones (F14).
 //! - No progress for a while, or a gap at the gateway: go back and send again from the watermark.
 
 use std::collections::VecDeque;
@@ -95,6 +95,7 @@ pub struct Outbox {
     /// Batches above the watermark, oldest first; at most `window_batches`.
     in_flight: VecDeque<InFlight>,
     tokens: u64,
+    doubt: Option<Doubt>,
     /// Nothing is sent before this.
     hold_until: Duration,
     /// When the gateway should have made progress; set exactly while something is in flight.
@@ -119,6 +120,28 @@ pub struct Outbox {
 struct InFlight {
     token: u64,
     last: Sequence,
+}
+
+/// The gateway may hold other events than ours under our sequences, because this journal may be an old copy that was
+/// scanned on.
+///
+/// Acknowledgements are cumulative and name no batch: the clean answer to a batch that is the same on both sides must
+/// not be taken for the answer to the next, which is not. So first everything that the gateway claims to hold is sent,
+/// trusting nothing, and the answers are counted. They come in the order of the batches, and one word more may come
+/// that is none of them (the greeting at a connection). When one answer more was heard than batches were needed, each of
+/// them was compared; a conflict would have been told. After that every acknowledgement is believed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Doubt {
+    /// The gateway's first word since the last going back.
+    claimed: Option<Sequence>,
+    /// Batches sent since then.
+    sent: u32,
+    /// Acknowledgements heard since the first of them was sent.
+    heard: u32,
+    /// How many must be heard; known once everything claimed has been sent.
+    needed: Option<u32>,
+    /// The last batch began after this one.
+    last_after: Sequence,
 }
 
 /// Why nothing is sent.
@@ -241,6 +264,7 @@ impl Outbox {
             sent: Sequence::NONE,
             in_flight: VecDeque::new(),
             tokens: 0,
+            doubt: Self::doubt_about(journal),
             hold_until: Duration::ZERO,
             ack_due: None,
             timeouts: 0,
@@ -253,6 +277,12 @@ impl Outbox {
             last_progress: None,
             rebuilds: 0,
         }
+    }
+
+    /// A journal just made, and still empty, is no copy of anything.
+    fn doubt_about(journal: &dyn Journal) -> Option<Doubt> {
+        let is_new = journal.boot() == 1 && journal.head() == Sequence::NONE;
+        (!is_new).then(Doubt::default)
     }
 
     /// The journal was replaced by one with another epoch.
@@ -301,6 +331,9 @@ impl Outbox {
             let stop = Stop::JournalBehindGateway { watermark: ack.watermark.get(), head: head.get() };
             self.stop(stop, Duration::MAX);
             return Ok(AckOutcome::JournalBehindGateway { watermark: ack.watermark, head });
+        }
+        if self.stays_in_doubt(now, ack, journal) {
+            return Ok(AckOutcome::Unchanged);
         }
         match ack.refusal {
             Some(refusal @ (Refusal::Conflict | Refusal::Version | Refusal::Malformed | Refusal::Unknown)) => {
@@ -376,11 +409,22 @@ impl Outbox {
     /// When the journal cannot be read.
     pub fn poll_transmit(&mut self, now: Duration, journal: &dyn Journal) -> Result<Option<Transmit>, JournalError> {
         assert_eq!(journal.epoch(), self.epoch, "the journal was replaced without handle_new_epoch");
-        let window_is_full = self.in_flight.len() >= self.config.window_batches;
+        // In doubt, one batch asks what the gateway holds; the others wait for its first word.
+        let is_first_word_due = self.doubt.is_some_and(|doubt| doubt.claimed.is_none() && doubt.sent > 0);
+        let window_is_full = self.in_flight.len() >= self.config.window_batches || is_first_word_due;
         if !self.connected || window_is_full || now < self.hold_until || self.stop.is_some() {
             return Ok(None);
         }
-        let cursor = self.cursor.unwrap_or_else(|| journal.watermark());
+        let mut cursor = self.cursor.unwrap_or_else(|| journal.watermark());
+        if let Some(doubt) = &mut self.doubt {
+            if doubt.sent > 0 && doubt.claimed.is_some_and(|claimed| cursor >= claimed) {
+                doubt.needed.get_or_insert(doubt.sent + 1);
+            }
+            // The one answer more may need one batch more: if there is nothing new, the last one again.
+            if cursor >= journal.head() && doubt.needed.is_some_and(|needed| doubt.sent < needed) {
+                cursor = doubt.last_after;
+            }
+        }
         if cursor >= journal.head() {
             return Ok(None);
         }
@@ -391,6 +435,9 @@ impl Outbox {
         self.cursor = Some(last);
         self.sent = self.sent.max(last);
         self.in_flight.push_back(InFlight { token, last });
+        if let Some(doubt) = &mut self.doubt {
+            (doubt.sent, doubt.last_after) = (doubt.sent + 1, cursor);
+        }
         if self.ack_due.is_none() {
             self.ack_due = Some(now + self.ack_timeout());
         }
@@ -468,6 +515,28 @@ impl Outbox {
         }
     }
 
+    /// Counts an acknowledgement in doubt; it is believed only when this ends the doubt, or when it is a complaint.
+    fn stays_in_doubt(&mut self, now: Duration, ack: &Ack, journal: &dyn Journal) -> bool {
+        let Some(doubt) = &mut self.doubt else { return false };
+        if !matches!(ack.refusal, None | Some(Refusal::Gap)) {
+            return false;
+        }
+        doubt.claimed.get_or_insert(ack.watermark);
+        doubt.heard += u32::from(doubt.sent > 0);
+        let nothing_claimed = ack.watermark <= journal.watermark();
+        if nothing_claimed || doubt.needed.is_some_and(|needed| doubt.heard >= needed) {
+            self.doubt = None;
+            return false;
+        }
+        if ack.refusal == Some(Refusal::Gap) {
+            self.go_back(None);
+            return true;
+        }
+        self.in_flight.pop_front();
+        self.ack_due = (!self.in_flight.is_empty()).then(|| now + self.ack_timeout());
+        true
+    }
+
     /// Takes the gateway's watermark over, as far as this process can vouch for it. Whether it was news.
     fn advance(&mut self, now: Duration, watermark: Sequence, journal: &mut dyn Journal) -> Result<bool, JournalError> {
         let trusted = watermark.min(self.sent);
@@ -534,6 +603,7 @@ impl Outbox {
         self.ack_due = None;
         self.repeated_acks = 0;
         self.went_back_to = to;
+        self.doubt = self.doubt.map(|_| Doubt::default());
     }
 
     fn stop(&mut self, stop: Stop, until: Duration) {

@@ -254,6 +254,53 @@ fn a_restored_journal_never_takes_new_scans_for_acknowledged_ones() {
     assert_eq!(outbox.handle_ack(seconds(0), &ack(2, None), &mut new).unwrap(), AckOutcome::OtherEpoch);
 }
 
+/// F14 again: the answer to a batch that is the same on both sides is no answer to the next, which is not.
+#[test]
+fn in_doubt_nothing_is_trusted_until_all_that_the_gateway_claims_was_compared() {
+    let progress = |watermark| AckOutcome::Progress { watermark: Sequence::new(watermark) };
+    let start = |rows| {
+        let mut journal = MemoryJournal::new(epoch());
+        journal.append(&contract::events(0, rows)).unwrap();
+        journal.reopen();
+        let mut outbox = Outbox::new(OutboxConfig { batch_events_max: 10, ..config() }, &journal);
+        outbox.handle_connected(seconds(0));
+        Desk { journal, outbox, recorded: rows }
+    };
+    // Without a greeting: the first batch asks, and one answer more than batches is waited for.
+    let mut desk = start(40);
+    assert_eq!(desk.sends(seconds(0)), "1-10");
+    assert_eq!(desk.ack(seconds(0), 25, None), AckOutcome::Unchanged);
+    assert_eq!(desk.sends(seconds(0)), "11-20 21-30 31-40");
+    assert_eq!(desk.ack(seconds(0), 25, None), AckOutcome::Unchanged);
+    assert_eq!(desk.ack(seconds(0), 30, None), AckOutcome::Unchanged, "it may still be the answer to 11-20");
+    assert_eq!(desk.watermark(), 0);
+    assert_eq!(desk.ack(seconds(0), 40, None), progress(40), "three batches held the claim, four answers were heard");
+    desk.record(50);
+    assert_eq!(desk.sends(seconds(0)), "41-50 51-60 61-70 71-80", "the doubt is over");
+
+    // With a greeting that comes before the first batch, or after it.
+    let mut desk = start(10);
+    assert_eq!(desk.ack(seconds(0), 7, None), AckOutcome::Unchanged);
+    assert_eq!(desk.sends(seconds(0)), "1-10 1-10", "nothing new to send: the last batch again");
+    assert_eq!(desk.ack(seconds(0), 10, None), AckOutcome::Unchanged);
+    assert_eq!(desk.ack(seconds(0), 10, None), progress(10));
+
+    // A gateway that claims no more than we know to be there leaves no doubt.
+    let mut desk = start(40);
+    assert_eq!(desk.ack(seconds(0), 0, None), AckOutcome::Unchanged);
+    assert_eq!(desk.sends(seconds(0)), "1-10 11-20 21-30 31-40");
+    assert_eq!(desk.ack(seconds(0), 10, None), progress(10));
+
+    // Nothing recorded since: one event is sent twice after a start, no more.
+    let mut desk = start(0);
+    desk.record(1);
+    assert_eq!(desk.sends(seconds(0)), "1-1");
+    assert_eq!(desk.ack(seconds(0), 1, None), AckOutcome::Unchanged);
+    assert_eq!(desk.sends(seconds(0)), "1-1");
+    assert_eq!(desk.ack(seconds(0), 1, None), progress(1));
+    assert_eq!(desk.sends(seconds(0)), "");
+}
+
 /// F14, when so much was scanned on the restored copy that its head lies above the gateway's watermark.
 #[test]
 fn an_ack_is_trusted_only_up_to_what_this_process_sent() {
@@ -266,10 +313,9 @@ fn an_ack_is_trusted_only_up_to_what_this_process_sent() {
     assert_eq!(journal.watermark(), Sequence::new(40), "the gateway's 41 to 100 may be others than ours");
     let transmit = outbox.poll_transmit(seconds(0), &journal).unwrap().unwrap();
     assert_eq!((transmit.first, transmit.last), (Sequence::new(41), Sequence::new(110)), "so it compares them");
-    assert_eq!(
-        outbox.handle_ack(seconds(0), &ack(110, None), &mut journal).unwrap(),
-        AckOutcome::Progress { watermark: Sequence::new(110) }
-    );
+    let conflict = outbox.handle_ack(seconds(0), &ack(100, Some(Refusal::Conflict)), &mut journal).unwrap();
+    assert_eq!(conflict, AckOutcome::Refused { refusal: Refusal::Conflict });
+    assert_eq!(journal.watermark(), Sequence::new(40));
 }
 
 #[test]
@@ -462,21 +508,21 @@ fn run(seed: u64) -> u64 {
         }
     }
     assert_eq!(desk.watermark(), desk.recorded, "seed {seed}: not everything arrived in the quiet");
-    assert_eq!(gateway.committed, contract::events(0, desk.recorded), "seed {seed}");
+    assert!(gateway.committed == contract::events(0, desk.recorded), "seed {seed}: not what was recorded, in order");
     desk.recorded
 }
 
 #[test]
 fn whatever_the_network_does_everything_arrives_once_and_in_order() {
-    let recorded: u64 = (0..500).map(run).sum();
-    assert!(recorded > 100_000, "the chaos recorded too little to mean anything: {recorded}");
+    let recorded: u64 = (0..120).map(run).sum();
+    assert!(recorded > 20_000, "the chaos recorded too little to mean anything: {recorded}");
 }
 
 /// The same chaos on a journal that was copied, used on, and then replaced by its copy: F14 and F16.
 #[test]
 fn a_restored_copy_under_chaos_loses_no_new_scan() {
     let (mut told, mut conflicts) = (0, 0);
-    for seed in 0..500u64 {
+    for seed in 0..300u64 {
         let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
         let mut gateway = Gateway::default();
         let mut journal = MemoryJournal::new(epoch());
@@ -510,7 +556,7 @@ fn a_restored_copy_under_chaos_loses_no_new_scan() {
         let read = journal.read(journal.kept_after(), ALL).unwrap();
         let trimmed = &read[..(journal.watermark().get() - journal.kept_after().get()) as usize];
         let at_gateway = &gateway.committed[..trimmed.len()];
-        assert_eq!(trimmed, at_gateway, "seed {seed}: a scan counts as acknowledged that the gateway does not have");
+        assert!(trimmed == at_gateway, "seed {seed}: a scan counts as acknowledged that the gateway does not have");
         (told, conflicts) = (told + u64::from(behind), conflicts + gateway.conflicts);
     }
     assert!(told > 50 && conflicts > 50, "both ways of finding out must be met: {told} told, {conflicts} conflicts");
