@@ -212,9 +212,8 @@ async fn waits_grow_even_when_the_broker_accepts_and_then_cuts() {
     let (broker, config) = Script::new().await;
     let mut agent = Peer::start(config);
     let mut ceilings_met = 0;
-    // Full jitter draws from below 0.5, 1, 2 and 4 s; if every CONNACK reset it, all would stay below 0.5 s. That four
-    // draws from growing ranges stay below 0.5 s by chance happens once in 64; the rounds are repeated until one does
-    // not, and never would be if waits did not grow.
+    // Full jitter draws from below 0.5, 1, 2, 4, 8 and 16 s; if every CONNACK reset it, all would stay below 0.5 s. By
+    // chance six growing ranges give nothing above that once in 32,768 runs.
     for _ in 0..6 {
         let mut stream = broker.connection().await;
         stream.write_all(CONNACK).await.unwrap();
