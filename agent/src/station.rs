@@ -422,8 +422,7 @@ impl Station {
             }
             Outcome::Told(message) => {
                 self.go(now, next);
-                self.screen.message = message;
-                self.screen.signal = None;
+                self.note(message);
             }
             Outcome::Record { facts, message } => self.record(when, facts, Then { next, message, takes_back: false, code }),
             Outcome::UndoLast => self.undo(when, code),
@@ -449,7 +448,7 @@ impl Station {
         (back.from, back.to) = (movement.to.clone(), movement.from.clone());
         back.details.corrects = Some(Correction { movement: id.clone(), reason: CorrectionReason::DidNotOccur });
         back.details.operator = self.operator.clone();
-        let message = format!("taken back: {} {}", back.quantity, back.item);
+        let message = format!("taken back: {} {}", amount::say(back.quantity), back.item);
         let then = Then { next: Next::Stay, message, takes_back: true, code };
         self.record(when, vec![Body::Movement(back)], then);
     }
@@ -479,7 +478,10 @@ impl Station {
                 running.deadline = now + session.patience();
                 running.session = session;
             }
-            Next::End => self.running = None,
+            Next::End => {
+                self.running = None;
+                self.screen.weight = None;
+            }
         }
         let Some(running) = &mut self.running else { return };
         match (running.session.weighing(), &running.asking) {
@@ -487,7 +489,11 @@ impl Station {
                 running.asking = Some(Asking { since: now, due: now + WEIGHT_ANSWER_MAX });
                 self.actions.push_back(Action::RequestWeight);
             }
-            (None, Some(_)) => running.asking = None,
+            (None, Some(_)) => {
+                // Nobody asks the scale any more, so what it showed last must not stand there as if it were now.
+                running.asking = None;
+                self.screen.weight = None;
+            }
             _ => {}
         }
     }
@@ -500,8 +506,7 @@ impl Station {
             Err(FrameFault { kind: FaultKind::OtherReply, .. }) => return,
             Err(fault) => {
                 asking.due = now + WEIGHT_POLL;
-                self.screen.message = format!("the scale: {fault}");
-                return;
+                return self.note(format!("the scale: {fault}"));
             }
         };
         let age = Duration::from_millis(u64::from(reading.age_ms));
@@ -511,7 +516,7 @@ impl Station {
             Weight::Bookable(weighed) => self.step(now, when, None, Input::Weight(weighed)),
             Weight::NotYet(why) => {
                 asking.due = now + WEIGHT_POLL;
-                self.screen.message = why;
+                self.note(why);
             }
             Weight::Refused(why) => {
                 asking.due = now + WEIGHT_ANSWER_MAX;
@@ -520,6 +525,11 @@ impl Station {
                 }
             }
         }
+    }
+
+    /// For the screen alone.
+    fn note(&mut self, message: String) {
+        (self.screen.signal, self.screen.message) = (None, message);
     }
 
     fn signal(&mut self, signal: Signal, message: String) {

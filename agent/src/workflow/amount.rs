@@ -108,7 +108,7 @@ pub fn of(item: &CatalogueItem, label: &Label, scanned: Option<Decimal>, scale: 
     };
     match (&amount, &label.serial) {
         (Amount::Exactly(quantity), Some(serial)) if *quantity != Quantity::pieces(1) && item.uom == Uom::Piece => {
-            Amount::Refused(format!("serial number {serial} names one piece, not {quantity}"))
+            Amount::Refused(format!("serial number {serial} names one piece, not {}", say(*quantity)))
         }
         _ => amount,
     }
@@ -119,6 +119,19 @@ fn exactly(decimal: String, uom: Uom) -> Amount {
         Ok(quantity) => Amount::Exactly(quantity),
         Err(error) => Amount::Refused(format!("the quantity cannot be booked: {error}")),
     }
+}
+
+/// An amount as people say it: pieces without a unit.
+pub fn say(quantity: Quantity) -> String {
+    let unit = match quantity.uom {
+        Uom::Piece => return quantity.decimal(),
+        Uom::Kilogram => "kg",
+        Uom::Gram => "g",
+        Uom::Pound => "lb",
+        Uom::Litre => "l",
+        Uom::Metre => "m",
+    };
+    format!("{} {unit}", quantity.decimal())
 }
 
 /// A weight that can be booked.
@@ -227,7 +240,7 @@ mod tests {
         check(Uom::Piece, "]C102040063813339313724", Some("3"), "3 H87");
         check(Uom::Piece, "]C10104006381333931", Some("1.5"), "the quantity cannot be booked: H87 has 0 decimals, \"1.5\" has more");
         check(Uom::Piece, "]C1010400638133393121S1", None, "1 H87");
-        check(Uom::Piece, "]C1010400638133393121S1", Some("2"), "serial number S1 names one piece, not 2 H87");
+        check(Uom::Piece, "]C1010400638133393121S1", Some("2"), "serial number S1 names one piece, not 2");
         check(Uom::Kilogram, "]C101040063813339313103001250", None, "1.25 KGM");
         check(Uom::Gram, "]C101040063813339313103001250", None, "1250 GRM");
         check(Uom::Pound, "]C101040063813339313103001250", None,

@@ -128,17 +128,24 @@ impl Session for State {
             (State::Tallying(tally), Input::Undo) => tally.undo(),
             (State::Tallying(tally), Input::Done) => tally.record(floor),
             (State::Tallying(tally), Input::Cancel) => {
-                Step::dropped(State::NeedLocation, format!("the count of {} was dropped", tally.location))
+                Step::heard(State::NeedLocation, format!("the count of {} was dropped", tally.location))
             }
             (State::Tallying(tally), Input::TimedOut) => {
                 let message = format!("no scan for 15 minutes: the count of {} was dropped", tally.location);
                 Step { next: Next::End, outcome: Outcome::Refused(message) }
             }
-            (State::Counted { tally, .. }, Input::Cancel | Input::Undo | Input::TimedOut) => {
-                Step::dropped(State::Tallying(tally.clone()), "the quantity was dropped")
+            (State::Counted { tally, .. }, Input::Cancel | Input::Undo) => {
+                Step::heard(State::Tallying(tally.clone()), "the quantity was dropped")
             }
-            (State::Weighing { tally, item }, Input::Cancel | Input::Undo | Input::TimedOut) => {
-                Step::dropped(State::Tallying(tally.clone()), format!("{} was not weighed and not counted", item.name))
+            (State::Counted { tally, .. }, Input::TimedOut) => {
+                Step::dropped(State::Tallying(tally.clone()), "the quantity was dropped: no item for a minute")
+            }
+            (State::Weighing { tally, item }, Input::Cancel | Input::Undo) => {
+                Step::heard(State::Tallying(tally.clone()), format!("{} was not weighed and not counted", item.name))
+            }
+            (State::Weighing { tally, item }, Input::TimedOut) => {
+                let message = format!("no stable weight for a minute: {} was not counted", item.name);
+                Step::dropped(State::Tallying(tally.clone()), message)
             }
             (state, _) => Step::refused(format!("not now: {}", state.expected())),
         }
@@ -176,7 +183,7 @@ impl Tally {
         if tally.undo.len() > UNDO_MAX {
             tally.undo.remove(0);
         }
-        Step::heard(State::Tallying(tally), format!("{counted} {} so far", item.name))
+        Step::heard(State::Tallying(tally), format!("{} {} so far", amount::say(counted), item.name))
     }
 
     fn undo(&self) -> Step {
@@ -186,7 +193,7 @@ impl Tally {
             Some(before) => {
                 let line = tally.lines.iter_mut().find(|line| line.item.id == item);
                 line.into_iter().for_each(|line| line.counted = before);
-                format!("taken back: {before} {item} so far")
+                format!("taken back: {} {item} so far", amount::say(before))
             }
             None => {
                 tally.lines.retain(|line| line.item.id != item);

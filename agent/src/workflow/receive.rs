@@ -112,11 +112,18 @@ impl Session for State {
             (State::Weighing { at, item, label }, Input::Weight(weighed)) => {
                 record(at, item, label, weighed.quantity, weighed.weighing, floor)
             }
-            (State::Counted { at, .. }, Input::Cancel | Input::Undo | Input::TimedOut) => {
-                Step::dropped(State::Ready(at.clone()), "the quantity was dropped")
+            (State::Counted { at, .. }, Input::Cancel | Input::Undo) => {
+                Step::heard(State::Ready(at.clone()), "the quantity was dropped")
             }
-            (State::Weighing { at, item, .. }, Input::Cancel | Input::Undo | Input::TimedOut) => {
-                Step::dropped(State::Ready(at.clone()), format!("{} was not weighed and not recorded", item.name))
+            (State::Counted { at, .. }, Input::TimedOut) => {
+                Step::dropped(State::Ready(at.clone()), "the quantity was dropped: no item for a minute")
+            }
+            (State::Weighing { at, item, .. }, Input::Cancel | Input::Undo) => {
+                Step::heard(State::Ready(at.clone()), format!("{} was not weighed and not recorded", item.name))
+            }
+            (State::Weighing { at, item, .. }, Input::TimedOut) => {
+                let message = format!("no stable weight for a minute: {} was not recorded", item.name);
+                Step::dropped(State::Ready(at.clone()), message)
             }
             (State::NeedLocation { .. } | State::Ready(_), Input::Undo) => Step::undo(),
             (State::NeedLocation { .. } | State::Ready(_), Input::Done) => Step::end("receiving is done"),
@@ -162,6 +169,6 @@ fn record(
         station: floor.station.clone(),
         details: label.details(at.order.as_ref(), floor.operator, weighing),
     };
-    let message = format!("{quantity} {} into {}", item.name, at.location);
+    let message = format!("{} {} into {}", amount::say(quantity), item.name, at.location);
     Step::record(vec![Body::Movement(movement)], State::Ready(at.clone()), message)
 }

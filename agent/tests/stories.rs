@@ -1,0 +1,303 @@
+//! Stories: what an operator does at a station, and what must happen. The files under `stories/` are written so that a
+//! storekeeper can read them.
+//!
+//! A line that begins with two spaces is what the station did; every other line is what was done to it:
+//!
+//! ```text
+//! # a remark
+//! item MUG "Blue mug" H87 4006381333931 code MUG-1   known to the catalogue (with its unit, GTINs, other codes)
+//! location A-01                                     known to the catalogue
+//! scan ]E04006381333931                             the scanner read this (<GS> is the separator)
+//! line S S     1.250 kg                             the scale sent this line
+//! wait 30 s                                         nothing happens for so long
+//! disk fails / disk works / disk waits / disk goes on   what the journal does with what is recorded
+//! again 50 ms ]E04006381333931                      the scanner read this so soon after the line before
+//! garbled                                           the scanner sent something that is no read
+//! ```
+//!
+//! The runner checks that what the station does is what is written, line by line. After a wanted change
+//! `UPDATE_STORIES=1 cargo test -p stockwire-agent --test stories` writes the files anew; read the difference.
+
+// Helpers of tests: a failing unwrap is a failing test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockwire_agent::catalogue::{Assembler, Catalogue, PartOutcome};
+use stockwire_agent::journal::{Journal, JournalError, MemoryJournal};
+use stockwire_agent::scale::{self, ScaleDecoder, ScaleOptions};
+use stockwire_agent::scanner::ReadFault;
+use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
+use stockwire_protocol::gs1::Gtin;
+use stockwire_protocol::{
+    AgentId, Body, Catalogue as Part, CatalogueItem, DeviceId, Epoch, Event, ItemId, LocationId, Place, SiteId,
+    StationId, Uom, When,
+};
+
+#[test]
+fn every_story_goes_as_it_is_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stories");
+    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 8, "stories are missing: {files:?}");
+    let mut failed = Vec::new();
+    for file in files {
+        let written = std::fs::read_to_string(&file).unwrap();
+        let told = tell(&written);
+        let name = file.file_name().unwrap().to_string_lossy().into_owned();
+        if told == written {
+            continue;
+        }
+        if std::env::var_os("UPDATE_STORIES").is_some() {
+            std::fs::write(&file, &told).unwrap();
+            continue;
+        }
+        let at = told.lines().zip(written.lines()).position(|(a, b)| a != b);
+        let at = at.unwrap_or(told.lines().count().min(written.lines().count()));
+        let line = |text: &str| text.lines().nth(at).unwrap_or("(end)").to_string();
+        failed.push(format!("{name}:{}\n  written: {}\n  happened: {}", at + 1, line(&written), line(&told)));
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Plays the story and writes it down as it happened.
+fn tell(story: &str) -> String {
+    let mut told = String::new();
+    let mut stage = Stage::new();
+    for line in story.lines().filter(|line| !line.starts_with("  ")) {
+        told.push_str(line);
+        told.push('\n');
+        stage.play(line);
+        match std::mem::take(&mut stage.asked) {
+            0 => {}
+            1 => stage.happened.push("the scale is asked".into()),
+            more => stage.happened.push(format!("the scale is asked {more} times")),
+        }
+        stage.happened.drain(..).for_each(|line| writeln!(told, "  {line}").unwrap());
+    }
+    told
+}
+
+/// What the journal does with what is recorded.
+#[derive(Clone, Copy, PartialEq)]
+enum Disk {
+    Works,
+    Fails,
+    /// It has not answered yet.
+    Waits,
+}
+
+struct Stage {
+    now: Duration,
+    items: Vec<CatalogueItem>,
+    locations: Vec<LocationId>,
+    station: Station,
+    scale: Box<dyn ScaleDecoder>,
+    journal: MemoryJournal,
+    disk: Disk,
+    waiting: VecDeque<(Ticket, Vec<Event>)>,
+    /// Requests to the scale since the last line.
+    asked: usize,
+    happened: Vec<String>,
+}
+
+/// Between two lines of a story; longer than the bounce window.
+const PACE: Duration = Duration::from_millis(1_000);
+
+impl Stage {
+    fn new() -> Self {
+        let agent = AgentId::new("box-1").unwrap();
+        let config = StationConfig { scale: true, ..StationConfig::new(agent, StationId::new("bench-1").unwrap()) };
+        Self {
+            now: Duration::ZERO,
+            items: Vec::new(),
+            locations: Vec::new(),
+            station: Station::new(config, Arc::new(Catalogue::empty(SiteId::new("HAM").unwrap()))),
+            scale: scale::find("mt-sics").unwrap().decoder(&ScaleOptions::default()),
+            journal: MemoryJournal::new(Epoch::from_bytes([1; 16])),
+            disk: Disk::Works,
+            waiting: VecDeque::new(),
+            asked: 0,
+            happened: Vec::new(),
+        }
+    }
+
+    fn play(&mut self, line: &str) {
+        let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match verb {
+            "" | "#" => return,
+            "item" => self.item(rest),
+            "location" => {
+                self.locations.push(LocationId::new(rest).unwrap());
+                self.catalogue();
+            }
+            "scan" => self.scan(rest, PACE),
+            "again" => {
+                let (ms, code) = rest.split_once(" ms ").unwrap();
+                self.scan(code, Duration::from_millis(ms.parse().unwrap()));
+            }
+            "garbled" => {
+                self.now += PACE;
+                self.station.handle_scan(self.now, self.when(), &device(), Err(ReadFault::WithoutSuffix));
+            }
+            "line" => {
+                self.now += PACE;
+                self.scale.handle_bytes(self.now, rest.as_bytes());
+                self.scale.handle_bytes(self.now, b"\r\n");
+                while let Some(reply) = self.scale.poll_reply() {
+                    self.station.handle_weight(self.now, self.when(), reply);
+                }
+            }
+            "wait" => self.wait(rest),
+            "disk" => self.disk = match rest {
+                "works" | "goes on" => Disk::Works,
+                "fails" => Disk::Fails,
+                "waits" => Disk::Waits,
+                _ => panic!("no such disk: {line}"),
+            },
+            _ => panic!("not understood: {line}"),
+        }
+        self.act();
+    }
+
+    /// `MUG "Blue mug" H87 4006381333931 code MUG-1`
+    fn item(&mut self, rest: &str) {
+        let (id, rest) = rest.split_once(" \"").unwrap();
+        let (name, rest) = rest.split_once("\" ").unwrap();
+        let (numbers, codes) = rest.split_once(" code ").unwrap_or((rest, ""));
+        let mut numbers = numbers.split(' ');
+        let uom = Uom::from_code(numbers.next().unwrap()).unwrap();
+        self.items.push(CatalogueItem {
+            id: ItemId::new(id).unwrap(),
+            name: name.into(),
+            uom,
+            gtins: numbers.map(|gtin| Gtin::parse(gtin).unwrap()).collect(),
+            codes: codes.split_whitespace().map(String::from).collect(),
+        });
+        self.catalogue();
+    }
+
+    fn catalogue(&mut self) {
+        let site = SiteId::new("HAM").unwrap();
+        let (items, locations) = (self.items.clone(), self.locations.clone());
+        let part = Part { revision: 1, part: 0, parts: 1, site: site.clone(), items, locations };
+        let PartOutcome::Complete { catalogue, .. } = Assembler::new(site).handle_part(part) else { panic!() };
+        self.station.handle_catalogue(catalogue);
+    }
+
+    fn scan(&mut self, text: &str, pace: Duration) {
+        self.now += pace;
+        let read = text.replace("<GS>", "\x1d").into_bytes();
+        self.station.handle_scan(self.now, self.when(), &device(), Ok(read));
+    }
+
+    fn wait(&mut self, rest: &str) {
+        let (count, unit) = rest.split_once(' ').unwrap();
+        let unit = Duration::from_millis(match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "min" => 60_000,
+            _ => panic!("no such unit: {rest}"),
+        });
+        let until = self.now + unit * count.parse().unwrap();
+        while let Some(due) = self.station.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.station.handle_timeout(self.now);
+            self.act();
+        }
+        self.now = until;
+    }
+
+    fn when(&self) -> When {
+        When::Synced { unix_ms: 1_795_000_000_000 + self.now.as_millis() as i64 }
+    }
+
+    /// Does what the station wants, until it wants nothing more.
+    fn act(&mut self) {
+        let mut asked = 0;
+        loop {
+            if self.disk != Disk::Waits
+                && let Some((ticket, events)) = self.waiting.pop_front()
+            {
+                self.record(ticket, &events);
+            }
+            match self.station.poll_action() {
+                Some(Action::Record { ticket, events }) => self.waiting.push_back((ticket, events)),
+                Some(Action::Signal { signal, message }) => self.happened.push(format!("{}: {message}", signal.as_str())),
+                Some(Action::RequestWeight) => asked += 1,
+                Some(Action::Display(screen)) => {
+                    let workflow = screen.workflow.unwrap_or("-");
+                    let weight = screen.weight.map(|weight| format!(" [{weight}]")).unwrap_or_default();
+                    let note = match screen.signal {
+                        None => format!(" ({})", screen.message),
+                        Some(_) => String::new(),
+                    };
+                    let note = if screen.message.is_empty() { String::new() } else { note };
+                    let shown = format!("screen: {workflow}: {}{weight}{note}", screen.expected);
+                    // Only the last one stays on the glass.
+                    self.happened.retain(|line| !line.starts_with("screen: "));
+                    self.happened.push(shown);
+                }
+                None if self.waiting.is_empty() || self.disk == Disk::Waits => break,
+                None => {}
+            }
+        }
+        self.asked += asked;
+    }
+
+    fn record(&mut self, ticket: Ticket, events: &[Event]) {
+        if self.disk == Disk::Fails {
+            let error = JournalError::io("append", "No space left on device");
+            return self.station.handle_recorded(self.now, ticket, Err(&error));
+        }
+        let last = self.journal.append(events).unwrap();
+        let first = last.get() + 1 - events.len() as u64;
+        for (sequence, event) in (first..).zip(events) {
+            self.happened.push(format!("#{sequence} {}", print(&event.body)));
+        }
+        let recorded = Recorded { epoch: self.journal.epoch(), last };
+        self.station.handle_recorded(self.now, ticket, Ok(recorded));
+    }
+}
+
+fn device() -> DeviceId {
+    DeviceId::new("scanner-1").unwrap()
+}
+
+/// One fact in one line.
+fn print(body: &Body) -> String {
+    let (mut line, details) = match body {
+        Body::Movement(m) => {
+            let line = format!("{} {} {}: {} -> {}", m.step.as_str(), m.quantity, m.item, place(&m.from), place(&m.to));
+            (line, &m.details)
+        }
+        Body::Count(count) => {
+            (format!("counted {} {} in {}", count.counted, count.item, count.location), &count.details)
+        }
+        Body::Lost { count } => return format!("lost {count}"),
+    };
+    let mut add = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            write!(line, ", {name} {value}").unwrap();
+        }
+    };
+    add("lot", details.lot.as_ref().map(ToString::to_string));
+    add("serial", details.serial.as_ref().map(ToString::to_string));
+    add("expires", details.expires_on.map(|date| date.to_string()));
+    add("plate", details.license_plate.map(|plate| plate.to_string()));
+    add("order", details.reference.as_ref().map(ToString::to_string));
+    add("by", details.operator.as_ref().map(ToString::to_string));
+    add("takes back", details.corrects.as_ref().map(|correction| format!("#{}", correction.movement.sequence)));
+    line
+}
+
+fn place(place: &Place) -> String {
+    match place {
+        Place::At(location) => location.to_string(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
