@@ -38,4 +38,6 @@ pub mod health;
 
 pub mod decode;
 
+pub mod config;
+
 pub mod io;
