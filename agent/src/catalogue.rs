@@ -213,7 +213,10 @@ impl Assembler {
     /// A part came, in any order and perhaps again.
     pub fn handle_part(&mut self, part: Part) -> PartOutcome {
         if part.site != self.current.site {
-            return PartOutcome::Refused(CatalogueError::Site { expected: self.current.site.clone(), got: part.site });
+            return PartOutcome::Refused(CatalogueError::Site {
+                expected: self.current.site.clone(),
+                got: part.site,
+            });
         }
         let numbering =
             CatalogueError::Numbering { revision: part.revision, part: part.part, parts: part.parts };
@@ -293,7 +296,9 @@ pub fn load(site: SiteId, durable: &[u8]) -> Result<Assembler, CatalogueError> {
             PartOutcome::Complete { .. } if rest.is_empty() => return Ok(assembler),
             PartOutcome::Waiting { .. } => {}
             PartOutcome::Refused(error) => return Err(error),
-            PartOutcome::Complete { .. } | PartOutcome::Stale { .. } => return Err(CatalogueError::Incomplete),
+            PartOutcome::Complete { .. } | PartOutcome::Stale { .. } => {
+                return Err(CatalogueError::Incomplete);
+            }
         }
     }
     Err(if rest.is_empty() { CatalogueError::Incomplete } else { CatalogueError::CutOff })
@@ -336,11 +341,11 @@ mod tests {
     #[test]
     fn finds_items_by_every_code_they_have() {
         let mut assembler = Assembler::new(site());
-        let items = vec![
-            item("MUG", &["4006381333931"], &["MUG-1", "X"]),
-            item("BOX", &["95060001343528"], &["X"]),
-        ];
-        let PartOutcome::Complete { catalogue, .. } = assembler.handle_part(part(1, 0, 1, items)) else { panic!() };
+        let items =
+            vec![item("MUG", &["4006381333931"], &["MUG-1", "X"]), item("BOX", &["95060001343528"], &["X"])];
+        let PartOutcome::Complete { catalogue, .. } = assembler.handle_part(part(1, 0, 1, items)) else {
+            panic!()
+        };
         for (raw, expected) in [
             ("]E04006381333931", "MUG"),
             ("]C10104006381333931", "MUG"),
@@ -355,14 +360,24 @@ mod tests {
         }
         assert_eq!(catalogue.item(&ItemId::new("BOX").unwrap()).unwrap().name, "the BOX");
         assert_eq!(catalogue.location("A-00").unwrap().as_str(), "A-00");
-        assert_eq!((catalogue.location("A-01"), catalogue.location(""), catalogue.location("A/1")), (None, None, None));
+        assert_eq!(
+            (catalogue.location("A-01"), catalogue.location(""), catalogue.location("A/1")),
+            (None, None, None)
+        );
     }
 
     #[test]
     fn only_complete_revisions_count_and_older_never_overwrite_newer() {
         let mut assembler = Assembler::new(site());
-        let mut give = |revision, at, of, id: &str| match assembler.handle_part(part(revision, at, of, vec![item(id, &[], &[id])])) {
-            PartOutcome::Complete { catalogue, .. } => format!("complete {} with {}", catalogue.revision(), catalogue.len()),
+        let mut give = |revision, at, of, id: &str| match assembler.handle_part(part(
+            revision,
+            at,
+            of,
+            vec![item(id, &[], &[id])],
+        )) {
+            PartOutcome::Complete { catalogue, .. } => {
+                format!("complete {} with {}", catalogue.revision(), catalogue.len())
+            }
             PartOutcome::Waiting { have, of } => format!("{have} of {of}"),
             PartOutcome::Stale { have } => format!("stale, have {have}"),
             PartOutcome::Refused(error) => error.to_string(),
@@ -391,7 +406,10 @@ mod tests {
         let outcome = assembler.handle_part(part(3, 0, 2, vec![item("A", &["4006381333931"], &[])]));
         let PartOutcome::Complete { durable, .. } = outcome else { panic!("{outcome:?}") };
         let loaded = load(site(), &durable).unwrap();
-        assert_eq!((loaded.current().revision(), loaded.current().len(), loaded.current().locations_len()), (3, 2, 2));
+        assert_eq!(
+            (loaded.current().revision(), loaded.current().len(), loaded.current().locations_len()),
+            (3, 2, 2)
+        );
         assert_eq!(id_of(loaded.current(), "]E04006381333931"), "A");
 
         for cut in 0..durable.len() {

@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn no_input_ends_the_program_or_grows_without_bound() {
-        let printed = scans(&[b"\xff\xfe\x00".as_slice(), b"SW:NO:1", &vec![b'9'; 100_000], b"]C1(01)"].join(&b'\n'));
+        let printed =
+            scans(&[b"\xff\xfe\x00".as_slice(), b"SW:NO:1", &vec![b'9'; 100_000], b"]C1(01)"].join(&b'\n'));
         let kinds = printed.iter().map(|line| {
             assert!(line.len() < 30_000);
             serde_json::from_str::<serde_json::Value>(line).unwrap()["kind"].as_str().unwrap().to_string()

@@ -219,7 +219,9 @@ impl Health {
             findings.push(error("journal_fault", fault.message.clone(), fault.hint.clone()));
         }
         let backlog = journal.head.saturating_sub(journal.watermark);
-        if journal.used_bytes.saturating_mul(100) >= journal.quota_bytes.saturating_mul(JOURNAL_WARNING_PERCENT) {
+        if journal.used_bytes.saturating_mul(100)
+            >= journal.quota_bytes.saturating_mul(JOURNAL_WARNING_PERCENT)
+        {
             findings.push(warning(
                 "journal_filling",
                 format!(
@@ -269,7 +271,10 @@ impl Health {
         } else if link.connected && outbox.timeouts > 0 {
             findings.push(error(
                 "gateway_silent",
-                format!("the broker is connected and the gateway has not acknowledged {} times in a row", outbox.timeouts),
+                format!(
+                    "the broker is connected and the gateway has not acknowledged {} times in a row",
+                    outbox.timeouts
+                ),
                 "is the gateway running, and connected to the same broker?",
             ));
         } else if link.connected && outbox.undelivered > 0 {
@@ -306,12 +311,16 @@ fn judge_stop(stop: &Stop) -> Finding {
         ),
         Stop::JournalBehindGateway { watermark, head } => error(
             "journal_behind_gateway",
-            format!("the gateway holds events up to {watermark}, this journal knew of {head}: it is an old copy"),
+            format!(
+                "the gateway holds events up to {watermark}, this journal knew of {head}: it is an old copy"
+            ),
             "the agent begins a new epoch by itself; check who restored the disk, and the file set aside",
         ),
         Stop::GatewayBehindJournal { watermark, kept_after } => error(
             "gateway_behind_journal",
-            format!("the gateway asks for events after {watermark}, this journal keeps only those after {kept_after}"),
+            format!(
+                "the gateway asks for events after {watermark}, this journal keeps only those after {kept_after}"
+            ),
             "was the gateway's database restored from a backup? it must be brought forward",
         ),
     }
@@ -321,9 +330,11 @@ fn judge_device(device: &DeviceHealth) -> Option<Finding> {
     let DeviceHealth { name, port, protocol, state, last_fault, .. } = device;
     Some(match state {
         DeviceState::Working => return None,
-        DeviceState::Unplugged => {
-            error("device_unplugged", format!("{name}: {port} is not there"), "plug it in, or correct its port")
-        }
+        DeviceState::Unplugged => error(
+            "device_unplugged",
+            format!("{name}: {port} is not there"),
+            "plug it in, or correct its port",
+        ),
         DeviceState::CannotOpen { reason } => error(
             "device_cannot_open",
             format!("{name}: {port} cannot be opened: {reason}"),
@@ -337,7 +348,9 @@ fn judge_device(device: &DeviceHealth) -> Option<Finding> {
         DeviceState::Garbage => error(
             "device_garbage",
             format!("{name} answers, but not in {protocol}"),
-            last_fault.as_ref().map_or("compare protocol and line settings with its menu", |fault| fault.hint.as_str()),
+            last_fault
+                .as_ref()
+                .map_or("compare protocol and line settings with its menu", |fault| fault.hint.as_str()),
         ),
     })
 }

@@ -147,7 +147,9 @@ impl JournalError {
             }
             JournalError::TooLarge { .. } => "an event outgrew its limit: keep the scan and report it",
             JournalError::Io { .. } => "check the disk: is it full, read-only or failing? `dmesg` tells",
-            JournalError::Corrupt { .. } => "keep the file and run `stockwire-agent journal verify`; the disk may be worn",
+            JournalError::Corrupt { .. } => {
+                "keep the file and run `stockwire-agent journal verify`; the disk may be worn"
+            }
             JournalError::Forgotten { .. } => "these rows are at the gateway; nothing to do at the edge",
             JournalError::AckAboveHead { .. } => {
                 "the journal was restored from an old copy, or two boxes share one identity: see `stockwire-agent doctor`"

@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stockwire_protocol::cbor::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Message as _};
-use stockwire_protocol::{Ack, AgentId, Batch, Command, CommandBody, Epoch, Refusal, Reply, ReplyResult, Sequence};
+use stockwire_protocol::{
+    Ack, AgentId, Batch, Command, CommandBody, Epoch, Refusal, Reply, ReplyResult, Sequence,
+};
 
 use crate::journal::{Journal, JournalError, ReadLimit};
 
@@ -336,7 +338,9 @@ impl Outbox {
             return Ok(AckOutcome::Unchanged);
         }
         match ack.refusal {
-            Some(refusal @ (Refusal::Conflict | Refusal::Version | Refusal::Malformed | Refusal::Unknown)) => {
+            Some(
+                refusal @ (Refusal::Conflict | Refusal::Version | Refusal::Malformed | Refusal::Unknown),
+            ) => {
                 let stop = match refusal {
                     Refusal::Version => Stop::Version,
                     Refusal::Malformed => Stop::Malformed,
@@ -407,7 +411,11 @@ impl Outbox {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn poll_transmit(&mut self, now: Duration, journal: &dyn Journal) -> Result<Option<Transmit>, JournalError> {
+    pub fn poll_transmit(
+        &mut self,
+        now: Duration,
+        journal: &dyn Journal,
+    ) -> Result<Option<Transmit>, JournalError> {
         assert_eq!(journal.epoch(), self.epoch, "the journal was replaced without handle_new_epoch");
         // In doubt, one batch asks what the gateway holds; the others wait for its first word.
         let is_first_word_due = self.doubt.is_some_and(|doubt| doubt.claimed.is_none() && doubt.sent > 0);
@@ -496,7 +504,11 @@ impl Outbox {
     }
 
     /// As many events as fit, oldest first.
-    fn batch(&self, after: Sequence, journal: &dyn Journal) -> Result<Option<(Batch, Vec<u8>)>, JournalError> {
+    fn batch(
+        &self,
+        after: Sequence,
+        journal: &dyn Journal,
+    ) -> Result<Option<(Batch, Vec<u8>)>, JournalError> {
         let limit = ReadLimit {
             events: self.config.batch_events_max.clamp(1, BATCH_EVENTS_MAX),
             bytes: BATCH_BYTES_MAX - BATCH_HEADER_BYTES_MAX,
@@ -538,7 +550,12 @@ impl Outbox {
     }
 
     /// Takes the gateway's watermark over, as far as this process can vouch for it. Whether it was news.
-    fn advance(&mut self, now: Duration, watermark: Sequence, journal: &mut dyn Journal) -> Result<bool, JournalError> {
+    fn advance(
+        &mut self,
+        now: Duration,
+        watermark: Sequence,
+        journal: &mut dyn Journal,
+    ) -> Result<bool, JournalError> {
         let trusted = watermark.min(self.sent);
         if trusted <= journal.watermark() {
             return Ok(false);
@@ -573,7 +590,10 @@ impl Outbox {
             if self.gaps_below < REPEATED_ACKS_MAX {
                 return Ok(AckOutcome::Unchanged);
             }
-            let stop = Stop::GatewayBehindJournal { watermark: watermark.get(), kept_after: journal.kept_after().get() };
+            let stop = Stop::GatewayBehindJournal {
+                watermark: watermark.get(),
+                kept_after: journal.kept_after().get(),
+            };
             self.stop(stop, now + self.config.refused_retry);
             return Ok(AckOutcome::Refused { refusal: Refusal::Gap });
         }
@@ -584,7 +604,11 @@ impl Outbox {
         Ok(AckOutcome::GoingBack { to: watermark })
     }
 
-    fn handle_repeated(&mut self, watermark: Sequence, journal: &dyn Journal) -> Result<AckOutcome, JournalError> {
+    fn handle_repeated(
+        &mut self,
+        watermark: Sequence,
+        journal: &dyn Journal,
+    ) -> Result<AckOutcome, JournalError> {
         // The gateway is there, so there is nothing to wait for.
         self.hold_until = Duration::ZERO;
         let is_repeat = watermark == journal.watermark() && !self.in_flight.is_empty();

@@ -45,7 +45,9 @@ impl fmt::Display for LineSettings {
 
 /// Why a text is no line setting.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("expected line settings such as \"9600 8N1\" (50 to 4000000 baud, 7 or 8 bits, N, E or O, 1 or 2), got {got:?}")]
+#[error(
+    "expected line settings such as \"9600 8N1\" (50 to 4000000 baud, 7 or 8 bits, N, E or O, 1 or 2), got {got:?}"
+)]
 pub struct LineSettingsError {
     got: String,
 }
@@ -81,7 +83,18 @@ mod tests {
             assert_eq!(text.parse::<LineSettings>().unwrap().to_string(), text);
         }
         assert_eq!("9600  8n1".parse::<LineSettings>().unwrap(), LineSettings::DEFAULT);
-        for text in ["", "9600", "8N1", "9600 9N1", "9600 8X1", "9600 8N3", "49 8N1", "-1 8N1", "9600 8N11", "5000000 8N1"] {
+        for text in [
+            "",
+            "9600",
+            "8N1",
+            "9600 9N1",
+            "9600 8X1",
+            "9600 8N3",
+            "49 8N1",
+            "-1 8N1",
+            "9600 8N11",
+            "5000000 8N1",
+        ] {
             assert!(text.parse::<LineSettings>().is_err(), "{text}");
         }
     }

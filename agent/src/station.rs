@@ -18,8 +18,8 @@ use std::time::Duration;
 use serde::Serialize;
 use stockwire_protocol::gs1::{self, Command, Gln, Kind, LocationCode, Scan, Severity};
 use stockwire_protocol::{
-    AgentId, Body, Correction, CorrectionReason, DeviceId, Epoch, Event, Movement, MovementId, OperatorId, Sequence,
-    StationId, When,
+    AgentId, Body, Correction, CorrectionReason, DeviceId, Epoch, Event, Movement, MovementId, OperatorId,
+    Sequence, StationId, When,
 };
 
 use crate::catalogue::{Catalogue, LookUp};
@@ -208,7 +208,13 @@ impl Station {
     }
 
     /// A scanner's decoder gave this.
-    pub fn handle_scan(&mut self, now: Duration, when: When, device: &DeviceId, read: Result<Vec<u8>, ReadFault>) {
+    pub fn handle_scan(
+        &mut self,
+        now: Duration,
+        when: When,
+        device: &DeviceId,
+        read: Result<Vec<u8>, ReadFault>,
+    ) {
         match read {
             Ok(raw) => self.arrive(Arrival { now, when, code: (device.clone(), raw) }),
             Err(fault) => {
@@ -225,7 +231,9 @@ impl Station {
     /// The scale's decoder gave this.
     pub fn handle_weight(&mut self, now: Duration, when: When, reply: Result<Reading, FrameFault>) {
         self.screen.weight = match &reply {
-            Ok(Reading { value: Some(value), unit: Some(unit), .. }) => Some(format!("{value} {}", unit.as_str())),
+            Ok(Reading { value: Some(value), unit: Some(unit), .. }) => {
+                Some(format!("{value} {}", unit.as_str()))
+            }
             // A status or a fault: the old weight no longer stands.
             _ => None,
         };
@@ -236,7 +244,12 @@ impl Station {
     }
 
     /// The journal's answer to [`Action::Record`].
-    pub fn handle_recorded(&mut self, now: Duration, ticket: Ticket, result: Result<Recorded, &JournalError>) {
+    pub fn handle_recorded(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        result: Result<Recorded, &JournalError>,
+    ) {
         let Some(recording) = self.recording.take_if(|recording| recording.ticket == ticket) else { return };
         match result {
             Ok(recorded) => {
@@ -310,7 +323,8 @@ impl Station {
     /// keeps reading one label gives one piece, however long it looks.
     fn is_bounce(&mut self, arrival: &Arrival) -> bool {
         let window = self.config.bounce.get(&arrival.code.0).copied().unwrap_or(BOUNCE_DEFAULT);
-        let before = self.seen.iter().position(|(code, _)| *code == arrival.code).and_then(|at| self.seen.remove(at));
+        let before =
+            self.seen.iter().position(|(code, _)| *code == arrival.code).and_then(|at| self.seen.remove(at));
         if self.seen.len() >= BOUNCE_CODES_MAX {
             self.seen.pop_front();
         }
@@ -359,7 +373,9 @@ impl Station {
                     (LookUp::Found(item), _, _) => Input::Item(item, label),
                     (LookUp::Unknown, None, Some(order)) => Input::Reference(order.clone()),
                     (LookUp::Ambiguous { first, second }, _, _) => {
-                        return Err(refused(format!("this code means both {first} and {second}: have it put right")));
+                        return Err(refused(format!(
+                            "this code means both {first} and {second}: have it put right"
+                        )));
                     }
                     (LookUp::Unknown, _, _) => return Err((Signal::Unknown, unknown(scan, catalogue))),
                 }
@@ -376,15 +392,22 @@ impl Station {
         if let (Some(ours), Some(theirs)) = (self.config.site_gln, code.gln)
             && ours != theirs
         {
-            return Err((Signal::Refused, format!("this location belongs to the site {theirs}, not to {ours}")));
+            return Err((
+                Signal::Refused,
+                format!("this location belongs to the site {theirs}, not to {ours}"),
+            ));
         }
         let known = catalogue.location(&code.code);
-        known.ok_or_else(|| (Signal::Unknown, format!("{} is no location of site {}", code.code, catalogue.site())))
+        known.ok_or_else(|| {
+            (Signal::Unknown, format!("{} is no location of site {}", code.code, catalogue.site()))
+        })
     }
 
     fn begin(&mut self, now: Duration, name: &str) {
         match (&self.running, workflow::find(name)) {
-            (_, None) => self.signal(Signal::Unknown, format!("no workflow {name}: there are {}", workflow_names())),
+            (_, None) => {
+                self.signal(Signal::Unknown, format!("no workflow {name}: there are {}", workflow_names()))
+            }
             (Some(running), Some(_)) => {
                 let message = format!("{} still runs: scan DONE or CANCEL first", running.name);
                 self.signal(Signal::Refused, message);
@@ -424,7 +447,9 @@ impl Station {
                 self.go(now, next);
                 self.note(message);
             }
-            Outcome::Record { facts, message } => self.record(when, facts, Then { next, message, takes_back: false, code }),
+            Outcome::Record { facts, message } => {
+                self.record(when, facts, Then { next, message, takes_back: false, code })
+            }
             Outcome::UndoLast => self.undo(when, code),
         }
     }
@@ -446,7 +471,8 @@ impl Station {
         };
         let mut back = movement.clone();
         (back.from, back.to) = (movement.to.clone(), movement.from.clone());
-        back.details.corrects = Some(Correction { movement: id.clone(), reason: CorrectionReason::DidNotOccur });
+        back.details.corrects =
+            Some(Correction { movement: id.clone(), reason: CorrectionReason::DidNotOccur });
         back.details.operator = self.operator.clone();
         let message = format!("taken back: {} {}", amount::say(back.quantity), back.item);
         let then = Then { next: Next::Stay, message, takes_back: true, code };
@@ -581,7 +607,10 @@ fn unknown(scan: &Scan, catalogue: &Catalogue) -> String {
     }
     match scan.gtin() {
         Some(gtin) => format!("no item has the GTIN {gtin}"),
-        None => format!("no item has the code {}", scan.data_text().chars().take(48).collect::<String>().escape_debug()),
+        None => format!(
+            "no item has the code {}",
+            scan.data_text().chars().take(48).collect::<String>().escape_debug()
+        ),
     }
 }
 

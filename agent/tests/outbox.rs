@@ -11,7 +11,8 @@ use stockwire_agent::journal::{Journal, MemoryJournal, ReadLimit, contract};
 use stockwire_agent::outbox::{AckOutcome, Outbox, OutboxConfig, REBUILD_AFTER, Stop, Transmit};
 use stockwire_protocol::cbor::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Message as _, digest};
 use stockwire_protocol::{
-    Ack, AgentId, Batch, Body, Command, CommandBody, CorrelationId, Epoch, Event, Refusal, ReplyResult, Sequence,
+    Ack, AgentId, Batch, Body, Command, CommandBody, CorrelationId, Epoch, Event, Refusal, ReplyResult,
+    Sequence,
 };
 
 const ALL: ReadLimit = ReadLimit { events: usize::MAX, bytes: usize::MAX };
@@ -94,7 +95,8 @@ fn a_window_of_batches_and_no_more_until_the_gateway_speaks() {
 fn a_puback_is_only_the_brokers_word() {
     let mut desk = Desk::new(config());
     desk.record(2_000);
-    let tokens: Vec<_> = std::iter::from_fn(|| desk.poll(seconds(0))).map(|transmit| transmit.token).collect();
+    let tokens: Vec<_> =
+        std::iter::from_fn(|| desk.poll(seconds(0))).map(|transmit| transmit.token).collect();
     assert_eq!(tokens.len(), 4);
     tokens.iter().for_each(|token| desk.outbox.handle_puback(seconds(0), *token, true));
     assert_eq!(desk.watermark(), 0, "the broker's PUBACK trims nothing");
@@ -149,7 +151,11 @@ fn a_repeated_watermark_is_a_gap_too() {
     assert_eq!(desk.sends(seconds(0)), "11-20 21-30");
     desk.ack(seconds(0), 30, None);
     for _ in 0..10 {
-        assert_eq!(desk.ack(seconds(0), 30, None), AckOutcome::Unchanged, "with nothing in flight it means nothing");
+        assert_eq!(
+            desk.ack(seconds(0), 30, None),
+            AckOutcome::Unchanged,
+            "with nothing in flight it means nothing"
+        );
     }
 }
 
@@ -235,7 +241,8 @@ fn a_restored_journal_never_takes_new_scans_for_acknowledged_ones() {
     let mut outbox = Outbox::new(config(), &old);
     old.append(&contract::events(1_000, 1_020)).unwrap();
     let outcome = outbox.handle_ack(seconds(0), &ack(100, None), &mut old).unwrap();
-    let expected = AckOutcome::JournalBehindGateway { watermark: Sequence::new(100), head: Sequence::new(50) };
+    let expected =
+        AckOutcome::JournalBehindGateway { watermark: Sequence::new(100), head: Sequence::new(50) };
     assert_eq!((outcome, old.watermark()), (expected, Sequence::new(40)));
     outbox.handle_connected(seconds(0));
     assert_eq!(outbox.poll_transmit(seconds(0), &old).unwrap(), None, "no sequence is used twice");
@@ -274,7 +281,11 @@ fn in_doubt_nothing_is_trusted_until_all_that_the_gateway_claims_was_compared() 
     assert_eq!(desk.ack(seconds(0), 25, None), AckOutcome::Unchanged);
     assert_eq!(desk.ack(seconds(0), 30, None), AckOutcome::Unchanged, "it may still be the answer to 11-20");
     assert_eq!(desk.watermark(), 0);
-    assert_eq!(desk.ack(seconds(0), 40, None), progress(40), "three batches held the claim, four answers were heard");
+    assert_eq!(
+        desk.ack(seconds(0), 40, None),
+        progress(40),
+        "three batches held the claim, four answers were heard"
+    );
     desk.record(50);
     assert_eq!(desk.sends(seconds(0)), "41-50 51-60 61-70 71-80", "the doubt is over");
 
@@ -312,7 +323,11 @@ fn an_ack_is_trusted_only_up_to_what_this_process_sent() {
     assert_eq!(outbox.handle_ack(seconds(0), &ack(100, None), &mut journal).unwrap(), AckOutcome::Unchanged);
     assert_eq!(journal.watermark(), Sequence::new(40), "the gateway's 41 to 100 may be others than ours");
     let transmit = outbox.poll_transmit(seconds(0), &journal).unwrap().unwrap();
-    assert_eq!((transmit.first, transmit.last), (Sequence::new(41), Sequence::new(110)), "so it compares them");
+    assert_eq!(
+        (transmit.first, transmit.last),
+        (Sequence::new(41), Sequence::new(110)),
+        "so it compares them"
+    );
     let conflict = outbox.handle_ack(seconds(0), &ack(100, Some(Refusal::Conflict)), &mut journal).unwrap();
     assert_eq!(conflict, AckOutcome::Refused { refusal: Refusal::Conflict });
     assert_eq!(journal.watermark(), Sequence::new(40));
@@ -354,7 +369,8 @@ fn commands_are_answered() {
     let mut desk = Desk::new(config());
     desk.record(10);
     desk.sends(seconds(0));
-    let mut command = |body| desk.outbox.handle_command(seconds(0), &Command { id: 7, body }, &desk.journal).result;
+    let mut command =
+        |body| desk.outbox.handle_command(seconds(0), &Command { id: 7, body }, &desk.journal).result;
     let resend = |epoch, after| CommandBody::Resend { epoch, after: Sequence::new(after) };
     assert_eq!(command(CommandBody::Ping), ReplyResult::Done);
     assert!(matches!(command(resend(Epoch::from_bytes([1; 16]), 0)), ReplyResult::Refused(_)));
@@ -484,7 +500,10 @@ fn run(seed: u64) -> u64 {
             }
         }
         let (watermark, committed) = (desk.watermark(), gateway.committed.len() as u64);
-        assert!(watermark <= committed, "seed {seed}, step {step}: {watermark} trimmed, {committed} committed");
+        assert!(
+            watermark <= committed,
+            "seed {seed}, step {step}: {watermark} trimmed, {committed} committed"
+        );
         assert!(desk.outbox.status().in_flight <= config().window_batches, "seed {seed}, step {step}");
         assert_eq!(gateway.conflicts, 0, "seed {seed}, step {step}");
     }
@@ -502,13 +521,19 @@ fn run(seed: u64) -> u64 {
                 desk.outbox.handle_ack(now, &ack, &mut desk.journal).unwrap();
             }
             None => {
-                now = desk.outbox.poll_timeout().unwrap_or_else(|| panic!("seed {seed}: stuck without a time-out"));
+                now = desk
+                    .outbox
+                    .poll_timeout()
+                    .unwrap_or_else(|| panic!("seed {seed}: stuck without a time-out"));
                 desk.outbox.handle_timeout(now);
             }
         }
     }
     assert_eq!(desk.watermark(), desk.recorded, "seed {seed}: not everything arrived in the quiet");
-    assert!(gateway.committed == contract::events(0, desk.recorded), "seed {seed}: not what was recorded, in order");
+    assert!(
+        gateway.committed == contract::events(0, desk.recorded),
+        "seed {seed}: not what was recorded, in order"
+    );
     desk.recorded
 }
 
@@ -556,8 +581,14 @@ fn a_restored_copy_under_chaos_loses_no_new_scan() {
         let read = journal.read(journal.kept_after(), ALL).unwrap();
         let trimmed = &read[..(journal.watermark().get() - journal.kept_after().get()) as usize];
         let at_gateway = &gateway.committed[..trimmed.len()];
-        assert!(trimmed == at_gateway, "seed {seed}: a scan counts as acknowledged that the gateway does not have");
+        assert!(
+            trimmed == at_gateway,
+            "seed {seed}: a scan counts as acknowledged that the gateway does not have"
+        );
         (told, conflicts) = (told + u64::from(behind), conflicts + gateway.conflicts);
     }
-    assert!(told > 50 && conflicts > 50, "both ways of finding out must be met: {told} told, {conflicts} conflicts");
+    assert!(
+        told > 50 && conflicts > 50,
+        "both ways of finding out must be met: {told} told, {conflicts} conflicts"
+    );
 }

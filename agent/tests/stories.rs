@@ -34,8 +34,8 @@ use stockwire_agent::scanner::ReadFault;
 use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
 use stockwire_protocol::gs1::Gtin;
 use stockwire_protocol::{
-    AgentId, Body, Catalogue as Part, CatalogueItem, DeviceId, Epoch, Event, ItemId, LocationId, Place, SiteId,
-    StationId, Uom, When,
+    AgentId, Body, Catalogue as Part, CatalogueItem, DeviceId, Epoch, Event, ItemId, LocationId, Place,
+    SiteId, StationId, Uom, When,
 };
 
 #[test]
@@ -111,7 +111,8 @@ const PACE: Duration = Duration::from_millis(1_000);
 impl Stage {
     fn new() -> Self {
         let agent = AgentId::new("box-1").unwrap();
-        let config = StationConfig { scale: true, ..StationConfig::new(agent, StationId::new("bench-1").unwrap()) };
+        let config =
+            StationConfig { scale: true, ..StationConfig::new(agent, StationId::new("bench-1").unwrap()) };
         Self {
             now: Duration::ZERO,
             items: Vec::new(),
@@ -153,12 +154,14 @@ impl Stage {
                 }
             }
             "wait" => self.wait(rest),
-            "disk" => self.disk = match rest {
-                "works" | "goes on" => Disk::Works,
-                "fails" => Disk::Fails,
-                "waits" => Disk::Waits,
-                _ => panic!("no such disk: {line}"),
-            },
+            "disk" => {
+                self.disk = match rest {
+                    "works" | "goes on" => Disk::Works,
+                    "fails" => Disk::Fails,
+                    "waits" => Disk::Waits,
+                    _ => panic!("no such disk: {line}"),
+                }
+            }
             _ => panic!("not understood: {line}"),
         }
         self.act();
@@ -185,7 +188,9 @@ impl Stage {
         let site = SiteId::new("HAM").unwrap();
         let (items, locations) = (self.items.clone(), self.locations.clone());
         let part = Part { revision: 1, part: 0, parts: 1, site: site.clone(), items, locations };
-        let PartOutcome::Complete { catalogue, .. } = Assembler::new(site).handle_part(part) else { panic!() };
+        let PartOutcome::Complete { catalogue, .. } = Assembler::new(site).handle_part(part) else {
+            panic!()
+        };
         self.station.handle_catalogue(catalogue);
     }
 
@@ -227,7 +232,9 @@ impl Stage {
             }
             match self.station.poll_action() {
                 Some(Action::Record { ticket, events }) => self.waiting.push_back((ticket, events)),
-                Some(Action::Signal { signal, message }) => self.happened.push(format!("{}: {message}", signal.as_str())),
+                Some(Action::Signal { signal, message }) => {
+                    self.happened.push(format!("{}: {message}", signal.as_str()))
+                }
                 Some(Action::RequestWeight) => asked += 1,
                 Some(Action::Display(screen)) => {
                     let workflow = screen.workflow.unwrap_or("-");
@@ -272,7 +279,14 @@ fn device() -> DeviceId {
 fn print(body: &Body) -> String {
     let (mut line, details) = match body {
         Body::Movement(m) => {
-            let line = format!("{} {} {}: {} -> {}", m.step.as_str(), m.quantity, m.item, place(&m.from), place(&m.to));
+            let line = format!(
+                "{} {} {}: {} -> {}",
+                m.step.as_str(),
+                m.quantity,
+                m.item,
+                place(&m.from),
+                place(&m.to)
+            );
             (line, &m.details)
         }
         Body::Count(count) => {
@@ -291,7 +305,10 @@ fn print(body: &Body) -> String {
     add("plate", details.license_plate.map(|plate| plate.to_string()));
     add("order", details.reference.as_ref().map(ToString::to_string));
     add("by", details.operator.as_ref().map(ToString::to_string));
-    add("takes back", details.corrects.as_ref().map(|correction| format!("#{}", correction.movement.sequence)));
+    add(
+        "takes back",
+        details.corrects.as_ref().map(|correction| format!("#{}", correction.movement.sequence)),
+    );
     line
 }
 

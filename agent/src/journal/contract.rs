@@ -8,7 +8,8 @@
 
 use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::{
-    BizStep, Body, Details, Event, ItemId, LocationId, Movement, Place, Quantity, Reference, Sequence, StationId, When,
+    BizStep, Body, Details, Event, ItemId, LocationId, Movement, Place, Quantity, Reference, Sequence,
+    StationId, When,
 };
 
 use super::{Journal, JournalError, ReadLimit};
@@ -24,9 +25,15 @@ pub fn event(number: u64) -> Event {
         from: Place::Supplier,
         to: Place::At(LocationId::new("A-01").unwrap()),
         station: StationId::new("bench-1").unwrap(),
-        details: Details { reference: Some(Reference::new(format!("PO-{number}")).unwrap()), ..Details::default() },
+        details: Details {
+            reference: Some(Reference::new(format!("PO-{number}")).unwrap()),
+            ..Details::default()
+        },
     };
-    Event { when: When::Synced { unix_ms: 1_790_000_000_000 + number as i64 }, body: Body::Movement(movement) }
+    Event {
+        when: When::Synced { unix_ms: 1_790_000_000_000 + number as i64 },
+        body: Body::Movement(movement),
+    }
 }
 
 /// Events number `from` up to before `to`.
@@ -72,7 +79,11 @@ pub fn check_reopen(mut open: impl FnMut() -> Box<dyn Journal>) {
 
     let mut journal = open();
     assert_eq!(journal.head(), Sequence::new(9), "the head stays when all rows are acknowledged");
-    assert_eq!(journal.append(&events(9, 10)).unwrap(), Sequence::new(10), "also then no sequence is given twice");
+    assert_eq!(
+        journal.append(&events(9, 10)).unwrap(),
+        Sequence::new(10),
+        "also then no sequence is given twice"
+    );
     assert_eq!(journal.read(Sequence::new(9), ALL).unwrap(), events(9, 10));
 }
 
@@ -98,7 +109,9 @@ pub fn check_full(mut journal: Box<dyn Journal>) {
     assert_eq!(journal.head(), Sequence::new(number), "a refused event takes no sequence");
     let mut read = Vec::new();
     while read.len() < number as usize {
-        let more = journal.read(Sequence::new(read.len() as u64), ReadLimit { events: 100, bytes: usize::MAX }).unwrap();
+        let more = journal
+            .read(Sequence::new(read.len() as u64), ReadLimit { events: 100, bytes: usize::MAX })
+            .unwrap();
         assert!(!more.is_empty());
         read.extend(more);
     }

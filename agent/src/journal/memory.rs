@@ -143,7 +143,10 @@ mod tests {
     fn the_end_of_the_counter_is_an_error_and_not_a_second_beginning() {
         let mut journal = MemoryJournal::starting_after(epoch(1), Sequence::new(u64::MAX - 2));
         let events = [contract::event(1), contract::event(2)];
-        assert!(matches!(journal.append(&[events.as_slice(), &events].concat()), Err(JournalError::Exhausted)));
+        assert!(matches!(
+            journal.append(&[events.as_slice(), &events].concat()),
+            Err(JournalError::Exhausted)
+        ));
         assert_eq!(journal.append(&events).unwrap(), Sequence::new(u64::MAX));
         assert!(matches!(journal.append(&events[..1]), Err(JournalError::Exhausted)));
         assert_eq!(journal.head(), Sequence::new(u64::MAX));

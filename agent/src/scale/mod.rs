@@ -140,7 +140,8 @@ impl Shown {
         if whole.len() + fraction.len() > Self::DIGITS_MAX {
             return None;
         }
-        let steps = whole.bytes().chain(fraction.bytes()).fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
+        let steps =
+            whole.bytes().chain(fraction.bytes()).fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
         Some(Self { steps: sign * steps, decimals: fraction.len() as u8 })
     }
 
@@ -389,7 +390,12 @@ mod tests {
     #[test]
     fn rows_are_found_by_name_and_names_are_unique() {
         for (at, row) in SCALES.iter().enumerate() {
-            assert_eq!(SCALES.iter().position(|other| other.name() == row.name()), Some(at), "{}", row.name());
+            assert_eq!(
+                SCALES.iter().position(|other| other.name() == row.name()),
+                Some(at),
+                "{}",
+                row.name()
+            );
             assert!(find(row.name()).is_some() && !row.title().is_empty());
         }
         assert!(find("no-such-scale").is_none());
@@ -404,7 +410,9 @@ mod tests {
             for block in 0..256u64 {
                 let noise: Vec<u8> = (0..4_096)
                     .map(|_| {
-                        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        random = random
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1_442_695_040_888_963_407);
                         (random >> 56) as u8
                     })
                     .collect();
@@ -436,9 +444,14 @@ mod tests {
 
     #[test]
     fn numbers_are_kept_as_shown() {
-        for (text, printed) in
-            [("100.00", "100.00"), ("-0.680", "-0.680"), ("- 0.250", "-0.250"), ("+5", "5"), ("000", "0"), ("-0.05", "-0.05")]
-        {
+        for (text, printed) in [
+            ("100.00", "100.00"),
+            ("-0.680", "-0.680"),
+            ("- 0.250", "-0.250"),
+            ("+5", "5"),
+            ("000", "0"),
+            ("-0.05", "-0.05"),
+        ] {
             assert_eq!(Shown::parse(text).unwrap().to_string(), printed, "{text}");
         }
         for text in ["", "-", ".5", "5.", "1e3", "1,5", "1 2", "--1", "- -1", "1.2.3", "1234567890123456"] {

@@ -21,7 +21,8 @@ use std::mem;
 use std::time::Duration;
 
 use super::{
-    FaultKind, FrameFault, Net, Range, Reading, ScaleDecoder, ScaleOptions, ScaleProtocol, Shown, Source, Stability, Unit,
+    FaultKind, FrameFault, Net, Range, Reading, ScaleDecoder, ScaleOptions, ScaleProtocol, Shown, Source,
+    Stability, Unit,
 };
 use crate::serial::LineSettings;
 
@@ -42,7 +43,13 @@ impl ScaleProtocol for MtSics {
     }
 
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
-        Box::new(Decoder { options: *options, line: Vec::new(), overflowed: false, heard: None, replies: VecDeque::new() })
+        Box::new(Decoder {
+            options: *options,
+            line: Vec::new(),
+            overflowed: false,
+            heard: None,
+            replies: VecDeque::new(),
+        })
     }
 }
 
@@ -92,7 +99,8 @@ impl ScaleDecoder for Decoder {
     fn handle_end(&mut self) {
         if !self.line.is_empty() {
             self.overflowed = false;
-            self.replies.push_back(Err(FrameFault { kind: FaultKind::Truncated, raw: mem::take(&mut self.line) }));
+            self.replies
+                .push_back(Err(FrameFault { kind: FaultKind::Truncated, raw: mem::take(&mut self.line) }));
         }
     }
 }
@@ -114,7 +122,8 @@ impl Decoder {
 /// The first word of a reply to any weight request, in both dialects.
 const WEIGHT: &[&str] = &["S", "SI", "SIR", "SR", "SU", "SIU"];
 /// Replies to requests that we or somebody else sent: zero, tare, inquiries, display.
-const OTHER: &[&str] = &["@", "Z", "ZI", "T", "TI", "TA", "TAC", "D", "DW", "I0", "I1", "I2", "I3", "I4", "I5"];
+const OTHER: &[&str] =
+    &["@", "Z", "ZI", "T", "TI", "TA", "TAC", "D", "DW", "I0", "I1", "I2", "I3", "I4", "I5"];
 
 fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
     const EXPECTED: &str = "expected a line such as \"S S     100.00 g\"";
@@ -154,7 +163,10 @@ fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
     let (unit, unit_source) = match (unit, options.unit) {
         ([unit], _) => {
             let known = Unit::parse(unit);
-            (known.ok_or_else(|| FaultKind::UnknownUnit { unit: unit.chars().take(8).collect() })?, Source::Reported)
+            (
+                known.ok_or_else(|| FaultKind::UnknownUnit { unit: unit.chars().take(8).collect() })?,
+                Source::Reported,
+            )
         }
         ([], Some(unit)) => (unit, Source::Configured),
         ([], None) => return Err(FaultKind::MissingUnit),
@@ -224,9 +236,15 @@ mod tests {
 
     #[test]
     fn other_replies_and_complaints() {
-        check(b"I4 A \"B021002593\"\r\nZ A\r\nT S      1.250 kg\r\n", &["an answer to another command"; 3].join("; "));
+        check(
+            b"I4 A \"B021002593\"\r\nZ A\r\nT S      1.250 kg\r\n",
+            &["an answer to another command"; 3].join("; "),
+        );
         check(b"ES\r\n", "the scale reports: unknown command (ES)");
-        check(b"ET\r\nEL\r\n", "the scale reports: transmission error (ET); the scale reports: command not possible now (EL)");
+        check(
+            b"ET\r\nEL\r\n",
+            "the scale reports: transmission error (ET); the scale reports: command not possible now (EL)",
+        );
     }
 
     #[test]
@@ -242,12 +260,24 @@ mod tests {
     #[test]
     fn garbage_is_told_and_the_next_frame_is_read() {
         let refused = "not understood: expected a line such as \"S S     100.00 g\"";
-        for garbage in ["0.00 g", "S", "S S", "S X 1.0 kg", "S S 1,0 kg", "S S 1.0 kg kg", "s s 1.0 kg", "S I 1.0 kg", "S S kg"] {
+        for garbage in [
+            "0.00 g",
+            "S",
+            "S S",
+            "S X 1.0 kg",
+            "S S 1,0 kg",
+            "S S 1.0 kg kg",
+            "s s 1.0 kg",
+            "S I 1.0 kg",
+            "S S kg",
+        ] {
             check(format!("{garbage}\r\nS S 7 kg\r\n").as_bytes(), &format!("{refused}; 7 kg stable"));
         }
         // 7E1 read as 8N1: the parity bit shows.
-        check(b"\xD3 S 1\xB20.00 g\r\nS S 7 kg\r\n", 
-            "bytes with the eighth bit set: the parity or speed of the line does not match; 7 kg stable");
+        check(
+            b"\xD3 S 1\xB20.00 g\r\nS S 7 kg\r\n",
+            "bytes with the eighth bit set: the parity or speed of the line does not match; 7 kg stable",
+        );
         let long = [vec![b'x'; 5_000], b"\r\nS S 7 kg\r\n".to_vec()].concat();
         check(&long, "no end of frame within 128 bytes; 7 kg stable");
         check(b"S S 7 kg\r\nS S 12", "7 kg stable; the frame breaks off");
@@ -258,7 +288,8 @@ mod tests {
         let mut decoder = MtSics.decoder(&ScaleOptions::default());
         decoder.handle_bytes(Duration::ZERO, b"S S 1");
         decoder.handle_bytes(Duration::from_secs(9), b"2.0 kg\r\nS S 3 kg\r\n");
-        let printed: Vec<_> = std::iter::from_fn(|| decoder.poll_reply()).map(|reply| print(&reply)).collect();
+        let printed: Vec<_> =
+            std::iter::from_fn(|| decoder.poll_reply()).map(|reply| print(&reply)).collect();
         assert_eq!(printed[0], "the frame breaks off");
         assert_eq!(printed[2], "3 kg stable", "{printed:?}");
         assert_eq!(printed.len(), 3);
@@ -266,13 +297,18 @@ mod tests {
 
     #[test]
     fn any_split_gives_the_same() {
-        let transcript: &[u8] = b"I4 A \"1\"\r\nS S     100.00 g\r\nSI D 1.5 kg\r\nS +\r\nrubbish\r\nS S -3 kg\r\n";
+        let transcript: &[u8] =
+            b"I4 A \"1\"\r\nS S     100.00 g\r\nSI D 1.5 kg\r\nS +\r\nrubbish\r\nS S -3 kg\r\n";
         let whole = decode(ScaleOptions::default(), transcript);
         for at in 0..transcript.len() {
             let mut decoder = MtSics.decoder(&ScaleOptions::default());
             decoder.handle_bytes(Duration::ZERO, &transcript[..at]);
             decoder.handle_bytes(Duration::ZERO, &transcript[at..]);
-            assert_eq!(std::iter::from_fn(|| decoder.poll_reply()).collect::<Vec<_>>(), whole, "split at {at}");
+            assert_eq!(
+                std::iter::from_fn(|| decoder.poll_reply()).collect::<Vec<_>>(),
+                whole,
+                "split at {at}"
+            );
         }
         let mut decoder = MtSics.decoder(&ScaleOptions::default());
         transcript.iter().for_each(|byte| decoder.handle_bytes(Duration::ZERO, &[*byte]));

@@ -83,7 +83,8 @@ impl ScannerDecoder for Decoder {
             if !self.options.suffix.is_empty() && self.read.ends_with(&self.options.suffix) {
                 self.read.truncate(self.read.len() - self.options.suffix.len());
                 self.end_read();
-            } else if self.read.len() > SCAN_BYTES_MAX + self.options.prefix.len() + self.options.suffix.len() {
+            } else if self.read.len() > SCAN_BYTES_MAX + self.options.prefix.len() + self.options.suffix.len()
+            {
                 self.overflowed = true;
                 // The end may lie across this cut.
                 let keep = self.options.suffix.len().saturating_sub(1);
@@ -165,7 +166,11 @@ mod tests {
     fn finish(mut decoder: Box<dyn ScannerDecoder>) -> Vec<String> {
         decoder.handle_timeout(LATER);
         let reads = std::iter::from_fn(|| decoder.poll_read());
-        reads.map(|read| read.map_or_else(|fault| format!("{fault:?}"), |read| read.escape_ascii().to_string())).collect()
+        reads
+            .map(|read| {
+                read.map_or_else(|fault| format!("{fault:?}"), |read| read.escape_ascii().to_string())
+            })
+            .collect()
     }
 
     /// The same bytes at once, byte by byte, and split at every position.

@@ -65,7 +65,10 @@ impl ScannerOptions {
     pub fn check(&self) -> Result<(), String> {
         for (name, affix) in [("prefix", &self.prefix), ("suffix", &self.suffix)] {
             if affix.len() > AFFIX_BYTES_MAX {
-                return Err(format!("{name} has {} bytes, at most {AFFIX_BYTES_MAX} are allowed", affix.len()));
+                return Err(format!(
+                    "{name} has {} bytes, at most {AFFIX_BYTES_MAX} are allowed",
+                    affix.len()
+                ));
             }
         }
         if self.suffix.is_empty() && !(10..=2_000).contains(&self.gap.as_millis()) {
@@ -153,7 +156,12 @@ mod tests {
     #[test]
     fn rows_are_found_by_name_and_names_are_unique() {
         for (at, row) in SCANNERS.iter().enumerate() {
-            assert_eq!(SCANNERS.iter().position(|other| other.name() == row.name()), Some(at), "{}", row.name());
+            assert_eq!(
+                SCANNERS.iter().position(|other| other.name() == row.name()),
+                Some(at),
+                "{}",
+                row.name()
+            );
             assert!(find(row.name()).is_some() && !row.title().is_empty());
         }
         assert!(find("no-such-scanner").is_none());
@@ -167,7 +175,10 @@ mod tests {
             (ScannerOptions { prefix: vec![b'x'; 17], ..good.clone() }, "prefix has 17 bytes"),
             (ScannerOptions { suffix: Vec::new(), gap: Duration::ZERO, ..good.clone() }, "gap is 0 ms"),
             (ScannerOptions { gs_substitute: Some(b'\r'), ..good.clone() }, "gs_substitute also stands"),
-            (ScannerOptions { prefix: b"\x02\r".to_vec(), ..good.clone() }, "the suffix stands within the prefix"),
+            (
+                ScannerOptions { prefix: b"\x02\r".to_vec(), ..good.clone() },
+                "the suffix stands within the prefix",
+            ),
         ] {
             let error = bad.check().unwrap_err();
             assert!(error.contains(expected), "{error}");

@@ -95,19 +95,26 @@ pub fn of(item: &CatalogueItem, label: &Label, scanned: Option<Decimal>, scale: 
         (Some(scanned), uom) => exactly(scanned.to_string(), uom),
         (None, Uom::Piece) => Amount::Exactly(Quantity::pieces(i64::from(label.count.unwrap_or(1)))),
         (None, uom @ (Uom::Kilogram | Uom::Gram | Uom::Pound)) => match label.net_weight_kg {
-            Some(net) => match Quantity::parse(&net.to_string(), Uom::Kilogram).and_then(|net| net.to_uom(uom)) {
+            Some(net) => match Quantity::parse(&net.to_string(), Uom::Kilogram)
+                .and_then(|net| net.to_uom(uom))
+            {
                 Ok(quantity) => Amount::Exactly(quantity),
                 Err(error) => Amount::Refused(format!("the weight on the label cannot be booked: {error}")),
             },
             None if scale => Amount::Weigh,
-            None => Amount::Refused(format!("{} is booked in {uom} and there is no scale: scan a quantity first", item.id)),
+            None => Amount::Refused(format!(
+                "{} is booked in {uom} and there is no scale: scan a quantity first",
+                item.id
+            )),
         },
         (None, uom @ (Uom::Litre | Uom::Metre)) => {
             Amount::Refused(format!("{} is booked in {uom}: scan a quantity first", item.id))
         }
     };
     match (&amount, &label.serial) {
-        (Amount::Exactly(quantity), Some(serial)) if *quantity != Quantity::pieces(1) && item.uom == Uom::Piece => {
+        (Amount::Exactly(quantity), Some(serial))
+            if *quantity != Quantity::pieces(1) && item.uom == Uom::Piece =>
+        {
             Amount::Refused(format!("serial number {serial} names one piece, not {}", say(*quantity)))
         }
         _ => amount,
@@ -166,11 +173,15 @@ pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
         Range::ZeroError => return not_yet("the scale cannot find zero: clear it and set it to zero"),
         Range::Ok | Range::Unknown => {}
     }
-    let (Some(value), Some(unit)) = (reading.value, reading.unit) else { return not_yet("the scale shows no weight") };
+    let (Some(value), Some(unit)) = (reading.value, reading.unit) else {
+        return not_yet("the scale shows no weight");
+    };
     match reading.stability {
         Stability::Stable => {}
         Stability::Moving => return not_yet("the weight is not stable yet"),
-        Stability::Unknown => return Weight::Refused("the scale does not tell whether the weight is stable".into()),
+        Stability::Unknown => {
+            return Weight::Refused("the scale does not tell whether the weight is stable".into());
+        }
     }
     if reading.age_ms > WEIGHT_AGE_MAX_MS {
         return not_yet("the weight is old: lift the goods and put them back");
@@ -178,11 +189,14 @@ pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
     let Some(uom) = unit.uom() else {
         return Weight::Refused(format!("the scale shows {}: switch it to kg, g or lb", unit.as_str()));
     };
-    let booked = |shown: crate::scale::Shown| shown.quantity(uom).and_then(|quantity| quantity.to_uom(item.uom));
+    let booked =
+        |shown: crate::scale::Shown| shown.quantity(uom).and_then(|quantity| quantity.to_uom(item.uom));
     let quantities = (booked(value), reading.tare.map(booked).transpose());
     let (value, tare) = match quantities {
         (Ok(value), Ok(tare)) => (value, tare),
-        (Err(error), _) | (_, Err(error)) => return Weight::Refused(format!("the weight cannot be booked: {error}")),
+        (Err(error), _) | (_, Err(error)) => {
+            return Weight::Refused(format!("the weight cannot be booked: {error}"));
+        }
     };
     let nothing = Quantity { steps: 0, uom: item.uom };
     let minus = |a: Quantity, b: Quantity| a.steps.checked_sub(b.steps).map(|steps| Quantity { steps, ..a });
@@ -215,13 +229,21 @@ mod tests {
     use crate::scale::{Shown, Source, Unit};
 
     fn item(uom: Uom) -> CatalogueItem {
-        CatalogueItem { id: ItemId::new("NUTS").unwrap(), name: String::new(), uom, gtins: vec![], codes: vec![] }
+        CatalogueItem {
+            id: ItemId::new("NUTS").unwrap(),
+            name: String::new(),
+            uom,
+            gtins: vec![],
+            codes: vec![],
+        }
     }
 
     fn check(uom: Uom, raw: &str, scanned: Option<&str>, expected: &str) {
         let label = Label::of(&interpret(raw.as_bytes(), 2026)).unwrap();
         let scanned = scanned.map(|text| match interpret(format!("SW:QTY:{text}").as_bytes(), 2026).kind() {
-            stockwire_protocol::gs1::Kind::Command(stockwire_protocol::gs1::Command::Quantity(decimal)) => *decimal,
+            stockwire_protocol::gs1::Kind::Command(stockwire_protocol::gs1::Command::Quantity(decimal)) => {
+                *decimal
+            }
             other => panic!("{other:?}"),
         });
         let got = match of(&item(uom), &label, scanned, true) {
@@ -238,13 +260,22 @@ mod tests {
         check(Uom::Piece, "]C10104006381333931", Some("12"), "12 H87");
         check(Uom::Piece, "]C102040063813339313724", None, "24 H87");
         check(Uom::Piece, "]C102040063813339313724", Some("3"), "3 H87");
-        check(Uom::Piece, "]C10104006381333931", Some("1.5"), "the quantity cannot be booked: H87 has 0 decimals, \"1.5\" has more");
+        check(
+            Uom::Piece,
+            "]C10104006381333931",
+            Some("1.5"),
+            "the quantity cannot be booked: H87 has 0 decimals, \"1.5\" has more",
+        );
         check(Uom::Piece, "]C1010400638133393121S1", None, "1 H87");
         check(Uom::Piece, "]C1010400638133393121S1", Some("2"), "serial number S1 names one piece, not 2");
         check(Uom::Kilogram, "]C101040063813339313103001250", None, "1.25 KGM");
         check(Uom::Gram, "]C101040063813339313103001250", None, "1250 GRM");
-        check(Uom::Pound, "]C101040063813339313103001250", None,
-            "the weight on the label cannot be booked: KGM does not convert exactly to LBR");
+        check(
+            Uom::Pound,
+            "]C101040063813339313103001250",
+            None,
+            "the weight on the label cannot be booked: KGM does not convert exactly to LBR",
+        );
         check(Uom::Kilogram, "]C10104006381333931", None, "weigh");
         check(Uom::Kilogram, "]C10104006381333931", Some("0.5"), "0.5 KGM");
         check(Uom::Litre, "]C10104006381333931", None, "NUTS is booked in LTR: scan a quantity first");
@@ -284,19 +315,42 @@ mod tests {
         let good = reading("1.250");
         weighs(&good, "1.25 KGM");
         weighs(&Reading { unit: Some(Unit::Gram), ..good.clone() }, "0.00125 KGM");
-        weighs(&Reading { stability: Stability::Moving, ..good.clone() }, "not yet: the weight is not stable yet");
-        weighs(&Reading { stability: Stability::Unknown, ..good.clone() }, "refused: the scale does not tell whether the weight is stable");
+        weighs(
+            &Reading { stability: Stability::Moving, ..good.clone() },
+            "not yet: the weight is not stable yet",
+        );
+        weighs(
+            &Reading { stability: Stability::Unknown, ..good.clone() },
+            "refused: the scale does not tell whether the weight is stable",
+        );
         weighs(&Reading { range: Range::Over, ..good.clone() }, "not yet: too heavy for the scale");
-        weighs(&Reading { range: Range::Under, ..good.clone() }, "not yet: the scale is below zero: clear it");
-        weighs(&Reading { range: Range::ZeroError, ..good.clone() },
-            "not yet: the scale cannot find zero: clear it and set it to zero");
+        weighs(
+            &Reading { range: Range::Under, ..good.clone() },
+            "not yet: the scale is below zero: clear it",
+        );
+        weighs(
+            &Reading { range: Range::ZeroError, ..good.clone() },
+            "not yet: the scale cannot find zero: clear it and set it to zero",
+        );
         weighs(&Reading::status(Stability::Stable, Range::Ok, b""), "not yet: the scale shows no weight");
-        weighs(&Reading { age_ms: 1_001, ..good.clone() }, "not yet: the weight is old: lift the goods and put them back");
-        weighs(&Reading { unit: Some(Unit::Ounce), ..good.clone() }, "refused: the scale shows oz: switch it to kg, g or lb");
-        weighs(&Reading { unit: Some(Unit::Pound), ..good.clone() }, "refused: the weight cannot be booked: LBR does not convert exactly to KGM");
+        weighs(
+            &Reading { age_ms: 1_001, ..good.clone() },
+            "not yet: the weight is old: lift the goods and put them back",
+        );
+        weighs(
+            &Reading { unit: Some(Unit::Ounce), ..good.clone() },
+            "refused: the scale shows oz: switch it to kg, g or lb",
+        );
+        weighs(
+            &Reading { unit: Some(Unit::Pound), ..good.clone() },
+            "refused: the weight cannot be booked: LBR does not convert exactly to KGM",
+        );
         weighs(&reading("0.000"), "not yet: put the goods on the scale");
         weighs(&reading("-1.000"), "not yet: put the goods on the scale");
-        weighs(&reading("0.0000001"), "refused: the weight cannot be booked: KGM has 6 decimals, \"0.0000001\" has more");
+        weighs(
+            &reading("0.0000001"),
+            "refused: the weight cannot be booked: KGM has 6 decimals, \"0.0000001\" has more",
+        );
     }
 
     #[test]

@@ -78,7 +78,9 @@ impl Session for State {
         match self {
             State::NeedLocation => "scan the location to count".into(),
             State::Tallying(tally) => format!("scan what lies in {}, then DONE", tally.location),
-            State::Counted { quantity, tally } => format!("scan the item of which {quantity} lie in {}", tally.location),
+            State::Counted { quantity, tally } => {
+                format!("scan the item of which {quantity} lie in {}", tally.location)
+            }
             State::Weighing { item, .. } => format!("put {} on the scale", item.name),
         }
     }
@@ -106,7 +108,9 @@ impl Session for State {
             }
             (State::NeedLocation, Input::Done) => Step::end("counting is done"),
             (State::NeedLocation, Input::Cancel) => Step::end("counting was left; what is recorded stays"),
-            (State::NeedLocation, Input::TimedOut) => Step::abandoned("counting ended: no scan for 15 minutes"),
+            (State::NeedLocation, Input::TimedOut) => {
+                Step::abandoned("counting ended: no scan for 15 minutes")
+            }
             (State::NeedLocation, Input::Undo) => {
                 Step::refused("a recorded count is not taken back: count the location again")
             }
@@ -137,12 +141,14 @@ impl Session for State {
             (State::Counted { tally, .. }, Input::Cancel | Input::Undo) => {
                 Step::heard(State::Tallying(tally.clone()), "the quantity was dropped")
             }
-            (State::Counted { tally, .. }, Input::TimedOut) => {
-                Step::dropped(State::Tallying(tally.clone()), "the quantity was dropped: no item for a minute")
-            }
-            (State::Weighing { tally, item }, Input::Cancel | Input::Undo) => {
-                Step::heard(State::Tallying(tally.clone()), format!("{} was not weighed and not counted", item.name))
-            }
+            (State::Counted { tally, .. }, Input::TimedOut) => Step::dropped(
+                State::Tallying(tally.clone()),
+                "the quantity was dropped: no item for a minute",
+            ),
+            (State::Weighing { tally, item }, Input::Cancel | Input::Undo) => Step::heard(
+                State::Tallying(tally.clone()),
+                format!("{} was not weighed and not counted", item.name),
+            ),
             (State::Weighing { tally, item }, Input::TimedOut) => {
                 let message = format!("no stable weight for a minute: {} was not counted", item.name);
                 Step::dropped(State::Tallying(tally.clone()), message)
@@ -188,7 +194,9 @@ impl Tally {
 
     fn undo(&self) -> Step {
         let mut tally = self.clone();
-        let Some((item, before)) = tally.undo.pop() else { return Step::refused("nothing to take back here") };
+        let Some((item, before)) = tally.undo.pop() else {
+            return Step::refused("nothing to take back here");
+        };
         let message = match before {
             Some(before) => {
                 let line = tally.lines.iter_mut().find(|line| line.item.id == item);

@@ -183,7 +183,12 @@ mod tests {
     #[test]
     fn rows_are_found_by_name_and_names_are_unique() {
         for (at, row) in WORKFLOWS.iter().enumerate() {
-            assert_eq!(WORKFLOWS.iter().position(|other| other.name() == row.name()), Some(at), "{}", row.name());
+            assert_eq!(
+                WORKFLOWS.iter().position(|other| other.name() == row.name()),
+                Some(at),
+                "{}",
+                row.name()
+            );
             assert!(find(row.name()).is_some() && !row.title().is_empty());
         }
         assert!(find("receive").is_none(), "names are upper case, as printed");

@@ -22,7 +22,9 @@
 use std::time::Duration;
 
 use stockwire_protocol::gs1::Decimal;
-use stockwire_protocol::{BizStep, Body, CatalogueItem, LocationId, Movement, Place, Quantity, Reference, Weighing};
+use stockwire_protocol::{
+    BizStep, Body, CatalogueItem, LocationId, Movement, Place, Quantity, Reference, Weighing,
+};
 
 use super::amount::{self, Amount, Label};
 use super::{Floor, IDLE_MAX, Input, QUANTITY_MAX, Session, Step, WEIGHING_MAX, Workflow};
@@ -64,7 +66,9 @@ impl Session for State {
         match self {
             State::NeedLocation { .. } => "scan the location to pick from".into(),
             State::Ready(at) => format!("scan an item out of {}", at.location),
-            State::Counted { at, quantity } => format!("scan the item of which {quantity} leave {}", at.location),
+            State::Counted { at, quantity } => {
+                format!("scan the item of which {quantity} leave {}", at.location)
+            }
             State::Weighing { item, .. } => format!("put {} on the scale", item.name),
         }
     }
@@ -102,9 +106,10 @@ impl Session for State {
                 let message = format!("order {order}");
                 Step::heard(State::Ready(At { order: Some(order), ..at.clone() }), message)
             }
-            (State::Ready(at) | State::Counted { at, .. }, Input::Quantity(quantity)) => {
-                Step::heard(State::Counted { at: at.clone(), quantity }, format!("{quantity} of the next item"))
-            }
+            (State::Ready(at) | State::Counted { at, .. }, Input::Quantity(quantity)) => Step::heard(
+                State::Counted { at: at.clone(), quantity },
+                format!("{quantity} of the next item"),
+            ),
             (State::Ready(at), Input::Item(item, label)) => pick(at, None, item, label, floor),
             (State::Counted { at, quantity }, Input::Item(item, label)) => {
                 pick(at, Some(*quantity), item, label, floor)
@@ -118,9 +123,10 @@ impl Session for State {
             (State::Counted { at, .. }, Input::TimedOut) => {
                 Step::dropped(State::Ready(at.clone()), "the quantity was dropped: no item for a minute")
             }
-            (State::Weighing { at, item, .. }, Input::Cancel | Input::Undo) => {
-                Step::heard(State::Ready(at.clone()), format!("{} was not weighed and not recorded", item.name))
-            }
+            (State::Weighing { at, item, .. }, Input::Cancel | Input::Undo) => Step::heard(
+                State::Ready(at.clone()),
+                format!("{} was not weighed and not recorded", item.name),
+            ),
             (State::Weighing { at, item, .. }, Input::TimedOut) => {
                 let message = format!("no stable weight for a minute: {} was not recorded", item.name);
                 Step::dropped(State::Ready(at.clone()), message)
