@@ -1,9 +1,14 @@
 //! System tests of Stockwire: everything that needs more than one crate, or a process that is not ours.
 //!
-//! `real` installs and starts real peers, `standin` replaces them where nothing may be installed, `device` plugs
-//! virtual scanners and scales into pseudo terminals, and `verify` is the list of what must pass.
+//! `real` installs and starts real peers, `standin` replaces them where nothing may be installed, and `peers` gives
+//! both one face; `device` plugs virtual scanners and scales into pseudo terminals; `script` is what a storekeeper does
+//! and the stock that must come of it; `site` runs the whole with the binaries that a user runs; `verify` is the list
+//! of what must pass.
 
 pub mod device;
+pub mod peers;
 pub mod real;
+pub mod script;
+pub mod site;
 pub mod standin;
 pub mod verify;

@@ -15,15 +15,17 @@ pub struct LineScanner {
 /// What the operator heard.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heard {
-    /// One bell: done, and if it was a movement, it is on disk.
+    /// One bell: it is on disk.
     Good,
+    /// Two bells: understood, nothing to store.
+    Understood,
     /// Three bells: not done.
     Bad,
 }
 
 const BELL: u8 = 0x07;
-/// After the first bell the others come at once; this long without one is the end of the signal.
-const SIGNAL_GAP: Duration = Duration::from_millis(60);
+/// The agent writes a signal in one go, so its bells come together; this long without one is the end of it.
+const SIGNAL_GAP: Duration = Duration::from_millis(5);
 
 impl LineScanner {
     /// Plugs one in at a stable name.
@@ -73,7 +75,7 @@ impl LineScanner {
             match (bytes.is_empty(), bells) {
                 (true, 0) => return Ok(None),
                 (true, 1) => return Ok(Some(Heard::Good)),
-                (true, 3) => return Ok(Some(Heard::Bad)),
+                (true, 2) => return Ok(Some(Heard::Understood)),
                 (true, other) => bail!("{other} bells are no signal"),
                 (false, 3) => return Ok(Some(Heard::Bad)),
                 (false, _) => {}
