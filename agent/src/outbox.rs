@@ -15,6 +15,8 @@
 //!   bytes. So a journal that was restored from an old copy never takes new scans for acknowledged ones (F14).
 //! - No progress for a while, or a gap at the gateway: go back and send again from the watermark.
 
+mod doubt;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use stockwire_protocol::{
     Ack, AgentId, Batch, Command, CommandBody, Epoch, Refusal, Reply, ReplyResult, Sequence,
 };
 
+use self::doubt::Doubt;
 use crate::journal::{Journal, JournalError, ReadLimit};
 
 /// Batches that the gateway has not acknowledged. Four full ones keep an uplink of 10 Mbit/s busy over a round trip of
@@ -122,28 +125,6 @@ pub struct Outbox {
 struct InFlight {
     token: u64,
     last: Sequence,
-}
-
-/// The gateway may hold other events than ours under our sequences, because this journal may be an old copy that was
-/// scanned on.
-///
-/// Acknowledgements are cumulative and name no batch: the clean answer to a batch that is the same on both sides must
-/// not be taken for the answer to the next, which is not. So first everything that the gateway claims to hold is sent,
-/// trusting nothing, and the answers are counted. They come in the order of the batches, and one word more may come
-/// that is none of them (the greeting at a connection). When one answer more was heard than batches were needed, each of
-/// them was compared; a conflict would have been told. After that every acknowledgement is believed.
-#[derive(Clone, Copy, Debug, Default)]
-struct Doubt {
-    /// The gateway's first word since the last going back.
-    claimed: Option<Sequence>,
-    /// Batches sent since then.
-    sent: u32,
-    /// Acknowledgements heard since the first of them was sent.
-    heard: u32,
-    /// How many must be heard; known once everything claimed has been sent.
-    needed: Option<u32>,
-    /// The last batch began after this one.
-    last_after: Sequence,
 }
 
 /// Why nothing is sent.
@@ -266,7 +247,7 @@ impl Outbox {
             sent: Sequence::NONE,
             in_flight: VecDeque::new(),
             tokens: 0,
-            doubt: Self::doubt_about(journal),
+            doubt: Doubt::about(journal),
             hold_until: Duration::ZERO,
             ack_due: None,
             timeouts: 0,
@@ -279,12 +260,6 @@ impl Outbox {
             last_progress: None,
             rebuilds: 0,
         }
-    }
-
-    /// A journal just made, and still empty, is no copy of anything.
-    fn doubt_about(journal: &dyn Journal) -> Option<Doubt> {
-        let is_new = journal.boot() == 1 && journal.head() == Sequence::NONE;
-        (!is_new).then(Doubt::default)
     }
 
     /// The journal was replaced by one with another epoch.
@@ -417,21 +392,14 @@ impl Outbox {
         journal: &dyn Journal,
     ) -> Result<Option<Transmit>, JournalError> {
         assert_eq!(journal.epoch(), self.epoch, "the journal was replaced without handle_new_epoch");
-        // In doubt, one batch asks what the gateway holds; the others wait for its first word.
-        let is_first_word_due = self.doubt.is_some_and(|doubt| doubt.claimed.is_none() && doubt.sent > 0);
-        let window_is_full = self.in_flight.len() >= self.config.window_batches || is_first_word_due;
+        let window_is_full = self.in_flight.len() >= self.config.window_batches
+            || self.doubt.is_some_and(|doubt| doubt.waits_for_the_first_word());
         if !self.connected || window_is_full || now < self.hold_until || self.stop.is_some() {
             return Ok(None);
         }
         let mut cursor = self.cursor.unwrap_or_else(|| journal.watermark());
         if let Some(doubt) = &mut self.doubt {
-            if doubt.sent > 0 && doubt.claimed.is_some_and(|claimed| cursor >= claimed) {
-                doubt.needed.get_or_insert(doubt.sent + 1);
-            }
-            // The one answer more may need one batch more: if there is nothing new, the last one again.
-            if cursor >= journal.head() && doubt.needed.is_some_and(|needed| doubt.sent < needed) {
-                cursor = doubt.last_after;
-            }
+            cursor = doubt.next_after(cursor, journal.head());
         }
         if cursor >= journal.head() {
             return Ok(None);
@@ -444,7 +412,7 @@ impl Outbox {
         self.sent = self.sent.max(last);
         self.in_flight.push_back(InFlight { token, last });
         if let Some(doubt) = &mut self.doubt {
-            (doubt.sent, doubt.last_after) = (doubt.sent + 1, cursor);
+            doubt.handle_sent(cursor);
         }
         if self.ack_due.is_none() {
             self.ack_due = Some(now + self.ack_timeout());
@@ -527,16 +495,13 @@ impl Outbox {
         }
     }
 
-    /// Counts an acknowledgement in doubt; it is believed only when this ends the doubt, or when it is a complaint.
+    /// In doubt an acknowledgement is believed only when it ends the doubt, or when it is a complaint.
     fn stays_in_doubt(&mut self, now: Duration, ack: &Ack, journal: &dyn Journal) -> bool {
         let Some(doubt) = &mut self.doubt else { return false };
         if !matches!(ack.refusal, None | Some(Refusal::Gap)) {
             return false;
         }
-        doubt.claimed.get_or_insert(ack.watermark);
-        doubt.heard += u32::from(doubt.sent > 0);
-        let nothing_claimed = ack.watermark <= journal.watermark();
-        if nothing_claimed || doubt.needed.is_some_and(|needed| doubt.heard >= needed) {
+        if doubt.handle_ack(ack.watermark, journal.watermark()) {
             self.doubt = None;
             return false;
         }

@@ -11,6 +11,8 @@
 //! One input is worked on at a time. While its events are on their way into the journal further scans wait here, in
 //! order; only the journal's word gives [`Signal::Good`], moves the session on and lets the next scan be looked at.
 
+mod bounce;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use stockwire_protocol::{
     Sequence, StationId, When,
 };
 
+pub use self::bounce::BOUNCE_DEFAULT;
+use self::bounce::{Bounce, Code};
 use crate::catalogue::{Catalogue, LookUp};
 use crate::feedback::Signal;
 use crate::journal::JournalError;
@@ -52,11 +56,6 @@ impl StationConfig {
     }
 }
 
-/// A trigger that bounces and a scanner in presentation mode repeat within a tenth of a second or two; nobody presents
-/// a second piece as fast as this.
-pub const BOUNCE_DEFAULT: Duration = Duration::from_millis(400);
-/// Codes remembered per station for it: a scanner that sees a sheet of labels reads several in turn.
-const BOUNCE_CODES_MAX: usize = 32;
 /// Scans that wait while the journal commits. More means that the disk hangs, and the operator must know.
 pub const WAITING_MAX: usize = 32;
 /// Movements that UNDO can take back, one after the other.
@@ -78,8 +77,7 @@ pub struct Station {
     recording: Option<Recording>,
     /// Scans that came meanwhile; at most `WAITING_MAX`.
     waiting: VecDeque<Arrival>,
-    /// When each code was last seen, oldest first.
-    seen: VecDeque<(Code, Duration)>,
+    bounce: Bounce,
     fault_signalled: Option<Duration>,
     tickets: u64,
     screen: Screen,
@@ -117,8 +115,6 @@ struct Recording {
     /// The code that caused it: scanning it again after a failure is no bounce.
     code: Option<Code>,
 }
-
-type Code = (DeviceId, Vec<u8>);
 
 struct Arrival {
     now: Duration,
@@ -191,7 +187,7 @@ impl Station {
             running: None,
             recording: None,
             waiting: VecDeque::new(),
-            seen: VecDeque::new(),
+            bounce: Bounce::default(),
             fault_signalled: None,
             tickets: 0,
             screen: Screen::default(),
@@ -260,7 +256,7 @@ impl Station {
             }
             Err(error) => {
                 if let Some(code) = recording.code {
-                    self.seen.retain(|(seen, _)| *seen != code);
+                    self.bounce.forget(&code);
                 }
                 self.signal(Signal::NotStored, format!("not recorded: {error}; {}", error.hint()));
             }
@@ -306,30 +302,18 @@ impl Station {
     }
 
     fn arrive(&mut self, arrival: Arrival) {
-        if self.is_bounce(&arrival) {
+        let window = self.config.bounce.get(&arrival.code.0).copied().unwrap_or(BOUNCE_DEFAULT);
+        if self.bounce.is_bounce(arrival.now, window, &arrival.code) {
             return self.signal(Signal::Repeated, "the same code again: counted once".into());
         }
         if self.recording.is_none() {
             return self.work(arrival);
         }
         if self.waiting.len() >= WAITING_MAX {
-            self.seen.retain(|(seen, _)| *seen != arrival.code);
+            self.bounce.forget(&arrival.code);
             return self.signal(Signal::NotStored, "the disk is too slow: this scan was not recorded".into());
         }
         self.waiting.push_back(arrival);
-    }
-
-    /// The same code from the same device within its window, counted from when it was last seen: a scanner that
-    /// keeps reading one label gives one piece, however long it looks.
-    fn is_bounce(&mut self, arrival: &Arrival) -> bool {
-        let window = self.config.bounce.get(&arrival.code.0).copied().unwrap_or(BOUNCE_DEFAULT);
-        let before =
-            self.seen.iter().position(|(code, _)| *code == arrival.code).and_then(|at| self.seen.remove(at));
-        if self.seen.len() >= BOUNCE_CODES_MAX {
-            self.seen.pop_front();
-        }
-        self.seen.push_back((arrival.code.clone(), arrival.now));
-        before.is_some_and(|(_, last)| arrival.now.saturating_sub(last) < window)
     }
 
     fn work(&mut self, Arrival { now, when, code }: Arrival) {

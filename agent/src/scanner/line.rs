@@ -99,7 +99,7 @@ impl ScannerDecoder for Decoder {
     }
 
     fn handle_timeout(&mut self, now: Duration) {
-        if !self.poll_timeout().is_some_and(|due| now >= due) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
         if self.options.suffix.is_empty() || self.overflowed {

@@ -51,7 +51,7 @@ enum State {
     NeedLocation { order: Option<Reference> },
     Ready(At),
     Counted { at: At, quantity: Decimal },
-    Weighing { at: At, item: CatalogueItem, label: Label },
+    Weighing { at: At, item: CatalogueItem, label: Box<Label> },
 }
 
 /// Where goods come from, and for which order.
@@ -149,7 +149,7 @@ fn pick(at: &At, scanned: Option<Decimal>, item: &CatalogueItem, label: Label, f
         Amount::Exactly(quantity) => record(at, item, &label, quantity, None, floor),
         Amount::Weigh => {
             let message = format!("put {} on the scale", item.name);
-            Step::heard(State::Weighing { at: at.clone(), item: item.clone(), label }, message)
+            Step::heard(State::Weighing { at: at.clone(), item: item.clone(), label: Box::new(label) }, message)
         }
         Amount::Refused(why) => Step::refused(why),
     }
