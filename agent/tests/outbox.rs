@@ -333,6 +333,21 @@ fn an_ack_is_trusted_only_up_to_what_this_process_sent() {
     assert_eq!(journal.watermark(), Sequence::new(40));
 }
 
+/// F16: another box with this identity and a copy of this journal is sending, too.
+#[test]
+fn what_a_twin_sent_is_not_taken_for_ours() {
+    let mut journal = MemoryJournal::new(epoch());
+    journal.append(&contract::events(0, 100)).unwrap();
+    let mut outbox = Outbox::new(OutboxConfig { batch_events_max: 10, ..config() }, &journal);
+    outbox.handle_connected(seconds(0));
+    let mut desk = Desk { journal, outbox, recorded: 100 };
+    desk.ack(seconds(0), 0, None);
+    assert_eq!(desk.sends(seconds(0)), "1-10 11-20 21-30 31-40");
+    let progress = AckOutcome::Progress { watermark: Sequence::new(40) };
+    assert_eq!(desk.ack(seconds(0), 60, None), progress, "41 to 60 came from somebody else");
+    assert_eq!(desk.sends(seconds(0)), "41-50 51-60 61-70 71-80", "so ours are sent and compared");
+}
+
 #[test]
 fn a_gateway_restored_from_an_old_copy_gets_what_is_still_there_or_is_told() {
     let mut desk = Desk::new(OutboxConfig { batch_events_max: 10, ..config() });
