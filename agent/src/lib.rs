@@ -41,3 +41,5 @@ pub mod decode;
 pub mod config;
 
 pub mod io;
+
+pub mod run;

@@ -2,6 +2,13 @@
 //!
 //! Each file is one edge and knows nothing of the others; [`crate::run`] puts them around the core.
 
+pub mod serial;
+
 pub mod sqlite_journal;
 
 pub mod mqtt;
+
+pub mod clock;
+pub mod file;
+pub mod socket;
+pub mod systemd;

@@ -328,6 +328,23 @@ impl SqliteJournal {
         })
     }
 
+    /// Whether it takes nothing until it has been [reopened](Self::reopen).
+    pub fn is_poisoned(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Files that were put aside beside a journal and are kept for people.
+    ///
+    /// # Errors
+    /// [`OpenError::File`] when the directory cannot be listed.
+    pub fn set_aside(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+        salvage::beside_with(path, |rest| {
+            let kept =
+                [".corrupt-", ".behind-", ".replaced-"].iter().find_map(|kind| rest.strip_prefix(kind));
+            kept.is_some_and(|time| time.bytes().all(|byte| byte.is_ascii_digit()))
+        })
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.options.path

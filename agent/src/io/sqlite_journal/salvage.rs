@@ -99,18 +99,24 @@ fn move_away_and_begin(path: &Path, kept: &Path) -> Result<(), OpenError> {
 
 /// Earlier lives whose rows are not yet at the gateway, oldest first.
 pub(super) fn before(path: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    beside_with(path, |rest| {
+        let number = rest.strip_prefix(".before-");
+        number.is_some_and(|number| number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    })
+}
+
+/// Files whose names are the journal's with something after it that `is_wanted`, in order.
+pub(super) fn beside_with(path: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, OpenError> {
     let listing = file(path, "list its directory");
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let prefix = beside(Path::new(path.file_name().unwrap_or(OsStr::new(""))), ".before-");
-    let prefix = prefix.to_string_lossy().into_owned();
+    let stem = path.file_name().unwrap_or(OsStr::new("")).to_string_lossy().into_owned();
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(&listing)? {
         let name = entry.map_err(&listing)?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(&prefix));
-        if number.is_some_and(|number| number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit())) {
+        if name.to_str().and_then(|name| name.strip_prefix(&stem)).is_some_and(&is_wanted) {
             found.push(directory.join(name));
         }
     }

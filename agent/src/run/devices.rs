@@ -1,0 +1,370 @@
+//! A station with its scanners and its scale: bytes in, events to record out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockwire_protocol::{Event, When};
+
+use crate::catalogue::Catalogue;
+use crate::config::{Config, Feedback, ScaleConfig, ScannerConfig, StationConfig};
+use crate::feedback::Signal;
+use crate::health::{DeviceHealth, DeviceState, Fault};
+use crate::io::serial::{Closed, PortEvent, PortWriter};
+use crate::journal::JournalError;
+use crate::scale::ScaleDecoder;
+use crate::scanner::{LineCounts, ScannerDecoder};
+use crate::station::{self, Action, Recorded, Screen, Station, Ticket};
+
+/// ASCII BEL.
+const BELL: u8 = 7;
+/// A scale that was asked and says nothing for this long is not there, or speaks another protocol.
+const SCALE_SILENT: Duration = Duration::from_secs(3);
+/// Of a line's faults one is logged in this time: noise would otherwise fill the disk with its own log (F55).
+const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// One station and its devices.
+pub(super) struct Place {
+    name: String,
+    station: Station,
+    scanners: Vec<ScannerLine>,
+    scale: Option<ScaleLine>,
+    /// The scanner that was used last: it gets the beep.
+    last_scanner: usize,
+    /// Taken from the station, not yet given to the journal.
+    records: Vec<(Ticket, Vec<Event>)>,
+}
+
+/// Which device of a station.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Slot {
+    Scanner(usize),
+    Scale,
+}
+
+struct ScannerLine {
+    config: ScannerConfig,
+    decoder: Box<dyn ScannerDecoder>,
+    line: Line,
+    /// Of decoders before this one.
+    counts_before: LineCounts,
+}
+
+struct ScaleLine {
+    config: ScaleConfig,
+    decoder: Box<dyn ScaleDecoder>,
+    line: Line,
+    counts: LineCounts,
+    /// When it was first asked without having answered since.
+    asked: Option<Duration>,
+}
+
+/// A port, and what is known about it.
+struct Line {
+    writer: PortWriter,
+    /// `None`: open.
+    closed: Option<Closed>,
+    last_fault: Option<Fault>,
+    fault_logged: Option<Duration>,
+    faults_unlogged: u64,
+}
+
+impl Place {
+    /// `open` starts the port of a slot.
+    pub(super) fn new(
+        config: &Config,
+        station: &StationConfig,
+        catalogue: Arc<Catalogue>,
+        mut open: impl FnMut(Slot) -> PortWriter,
+    ) -> Self {
+        let bounce =
+            station.scanners.iter().map(|scanner| (scanner.device.clone(), scanner.bounce)).collect();
+        let core = station::StationConfig {
+            agent: config.agent.clone(),
+            station: station.name.clone(),
+            bounce,
+            scale: station.scale.is_some(),
+            site_gln: config.site_gln,
+        };
+        let scanners = station.scanners.iter().enumerate().map(|(at, scanner)| ScannerLine {
+            decoder: scanner.protocol.decoder(&scanner.options),
+            line: Line::new(open(Slot::Scanner(at))),
+            counts_before: LineCounts::default(),
+            config: scanner.clone(),
+        });
+        let scanners = scanners.collect();
+        let scale = station.scale.as_ref().map(|scale| ScaleLine {
+            decoder: scale.protocol.decoder(&scale.options),
+            line: Line::new(open(Slot::Scale)),
+            counts: LineCounts::default(),
+            asked: None,
+            config: scale.clone(),
+        });
+        Self {
+            name: station.name.to_string(),
+            station: Station::new(core, catalogue),
+            scanners,
+            scale,
+            last_scanner: 0,
+            records: Vec::new(),
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn screen(&self) -> &Screen {
+        self.station.screen()
+    }
+
+    pub(super) fn handle_catalogue(&mut self, catalogue: Arc<Catalogue>) {
+        self.station.handle_catalogue(catalogue);
+    }
+
+    pub(super) fn handle_port(&mut self, now: Duration, when: When, slot: Slot, event: PortEvent) {
+        match slot {
+            Slot::Scanner(at) => self.handle_scanner(now, when, at, event),
+            Slot::Scale => self.handle_scale(now, when, event),
+        }
+        self.act(now);
+    }
+
+    fn handle_scanner(&mut self, now: Duration, when: When, at: usize, event: PortEvent) {
+        let scanner = &mut self.scanners[at];
+        match event {
+            PortEvent::Opened => {
+                // Half a read from before the loss must not meet half a read from after it.
+                scanner.counts_before = scanner.counts();
+                scanner.decoder = scanner.config.protocol.decoder(&scanner.config.options);
+                scanner.line.opened(&self.name, scanner.config.device.as_str());
+            }
+            PortEvent::Closed(closed) => {
+                scanner.line.lost(&self.name, scanner.config.device.as_str(), closed)
+            }
+            PortEvent::Bytes(bytes) => scanner.decoder.handle_bytes(now, &bytes),
+        }
+        self.poll_reads(now, when, at);
+    }
+
+    fn poll_reads(&mut self, now: Duration, when: When, at: usize) {
+        let scanner = &mut self.scanners[at];
+        if let Some(bytes) = scanner.decoder.poll_transmit() {
+            scanner.line.write(bytes);
+        }
+        while let Some(read) = scanner.decoder.poll_read() {
+            self.last_scanner = at;
+            match &read {
+                // Control characters are data here and commands on a terminal.
+                Ok(raw) => {
+                    tracing::debug!(station = self.name, scan = %raw.escape_ascii(), "scan");
+                    scanner.line.last_fault = None;
+                }
+                Err(fault) => {
+                    let device = scanner.config.device.as_str();
+                    scanner.line.fault(now, &self.name, device, fault.to_string(), fault.hint());
+                }
+            }
+            self.station.handle_scan(now, when, &scanner.config.device, read);
+        }
+    }
+
+    fn handle_scale(&mut self, now: Duration, when: When, event: PortEvent) {
+        let Some(scale) = &mut self.scale else { return };
+        let device = scale.config.device.as_str();
+        match event {
+            PortEvent::Opened => {
+                scale.decoder = scale.config.protocol.decoder(&scale.config.options);
+                scale.asked = None;
+                scale.line.opened(&self.name, device);
+            }
+            PortEvent::Closed(closed) => {
+                scale.decoder.handle_end();
+                scale.line.lost(&self.name, device, closed);
+            }
+            PortEvent::Bytes(bytes) => scale.decoder.handle_bytes(now, &bytes),
+        }
+        if let Some(bytes) = scale.decoder.poll_transmit() {
+            scale.line.write(bytes);
+        }
+        while let Some(reply) = scale.decoder.poll_reply() {
+            scale.asked = None;
+            match &reply {
+                Ok(_) => {
+                    scale.counts.reads += 1;
+                    scale.line.last_fault = None;
+                }
+                Err(fault) => {
+                    scale.counts.faults += 1;
+                    scale.line.fault(now, &self.name, device, fault.to_string(), fault.kind.hint());
+                }
+            }
+            self.station.handle_weight(now, when, reply);
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let decoders = self.scanners.iter().filter_map(|scanner| scanner.decoder.poll_timeout());
+        decoders.chain(self.station.poll_timeout()).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Duration, when: When) {
+        for at in 0..self.scanners.len() {
+            let decoder = &mut self.scanners[at].decoder;
+            if decoder.poll_timeout().is_some_and(|due| due <= now) {
+                decoder.handle_timeout(now);
+                self.poll_reads(now, when, at);
+            }
+        }
+        self.station.handle_timeout(now);
+        self.act(now);
+    }
+
+    /// What waits for the journal.
+    pub(super) fn take_records(&mut self) -> Vec<(Ticket, Vec<Event>)> {
+        std::mem::take(&mut self.records)
+    }
+
+    pub(super) fn handle_recorded(
+        &mut self,
+        now: Duration,
+        ticket: Ticket,
+        result: Result<Recorded, &JournalError>,
+    ) {
+        self.station.handle_recorded(now, ticket, result);
+        self.act(now);
+    }
+
+    /// Does what the station wants, except to record.
+    fn act(&mut self, now: Duration) {
+        while let Some(action) = self.station.poll_action() {
+            match action {
+                Action::Record { ticket, events } => self.records.push((ticket, events)),
+                Action::Signal { signal, message } => self.signal(signal, &message),
+                Action::RequestWeight => {
+                    if let Some(scale) = &mut self.scale
+                        && let Some(bytes) = scale.decoder.request()
+                    {
+                        scale.asked.get_or_insert(now);
+                        scale.line.write(bytes);
+                    }
+                }
+                // `status` asks for the screen when somebody looks.
+                Action::Display(_) => {}
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal, message: &str) {
+        match signal {
+            Signal::NotStored => tracing::error!(station = self.name, signal = signal.as_str(), message),
+            _ => tracing::info!(station = self.name, signal = signal.as_str(), message),
+        }
+        let scanner = &self.scanners[self.last_scanner];
+        if scanner.config.feedback == Feedback::Bell {
+            scanner.line.write(match signal {
+                Signal::Good => vec![BELL],
+                _ => vec![BELL; 3],
+            });
+        }
+    }
+
+    pub(super) fn health(&self, now: Duration) -> Vec<DeviceHealth> {
+        let scanners = self.scanners.iter().map(|scanner| {
+            let counts = scanner.counts();
+            let state = scanner.line.state(counts);
+            let ScannerConfig { device, port, protocol, .. } = &scanner.config;
+            self.device(device.as_str(), port, protocol.name(), state, counts, &scanner.line)
+        });
+        let scale = self.scale.iter().map(|scale| {
+            let silent =
+                scale.asked.map(|asked| now.saturating_sub(asked)).filter(|silent| *silent >= SCALE_SILENT);
+            let state = match (scale.line.state(scale.counts), silent) {
+                (DeviceState::Working, Some(silent)) => DeviceState::Silent { for_s: silent.as_secs() },
+                (state, _) => state,
+            };
+            let ScaleConfig { device, port, protocol, .. } = &scale.config;
+            self.device(device.as_str(), port, protocol.name(), state, scale.counts, &scale.line)
+        });
+        scanners.chain(scale).collect()
+    }
+
+    fn device(
+        &self,
+        device: &str,
+        port: &std::path::Path,
+        protocol: &str,
+        state: DeviceState,
+        counts: LineCounts,
+        line: &Line,
+    ) -> DeviceHealth {
+        DeviceHealth {
+            name: format!("{}/{device}", self.name),
+            port: port.display().to_string(),
+            protocol: protocol.to_owned(),
+            state,
+            counts,
+            last_fault: line.last_fault.clone(),
+        }
+    }
+}
+
+impl ScannerLine {
+    fn counts(&self) -> LineCounts {
+        let (before, now) = (self.counts_before, self.decoder.counts());
+        LineCounts {
+            reads: before.reads + now.reads,
+            faults: before.faults + now.faults,
+            garbage_bytes: before.garbage_bytes + now.garbage_bytes,
+        }
+    }
+}
+
+impl Line {
+    fn new(writer: PortWriter) -> Self {
+        // Until the port's task says otherwise.
+        let closed = Some(Closed::NotThere);
+        Self { writer, closed, last_fault: None, fault_logged: None, faults_unlogged: 0 }
+    }
+
+    fn opened(&mut self, station: &str, device: &str) {
+        self.closed = None;
+        self.last_fault = None;
+        tracing::info!(station, device, "port open");
+    }
+
+    fn lost(&mut self, station: &str, device: &str, closed: Closed) {
+        match &closed {
+            Closed::NotThere => tracing::warn!(station, device, "the port is not there"),
+            Closed::CannotOpen(reason) => {
+                tracing::warn!(station, device, reason, "the port cannot be opened")
+            }
+        }
+        self.closed = Some(closed);
+    }
+
+    fn fault(&mut self, now: Duration, station: &str, device: &str, message: String, hint: &str) {
+        if self.fault_logged.is_none_or(|logged| now.saturating_sub(logged) >= FAULT_LOG_EVERY) {
+            let unlogged = std::mem::take(&mut self.faults_unlogged);
+            tracing::warn!(station, device, fault = message, hint, unlogged, "not understood");
+            self.fault_logged = Some(now);
+        } else {
+            self.faults_unlogged += 1;
+        }
+        self.last_fault = Some(Fault { message, hint: hint.to_owned() });
+    }
+
+    fn write(&self, bytes: Vec<u8>) {
+        if !self.writer.write(bytes) {
+            tracing::warn!("a port takes no more: a question or a beep was dropped");
+        }
+    }
+
+    fn state(&self, counts: LineCounts) -> DeviceState {
+        match &self.closed {
+            Some(Closed::NotThere) => DeviceState::Unplugged,
+            Some(Closed::CannotOpen(reason)) => DeviceState::CannotOpen { reason: reason.clone() },
+            None if counts.reads == 0 && counts.faults > 0 => DeviceState::Garbage,
+            None => DeviceState::Working,
+        }
+    }
+}
