@@ -73,7 +73,12 @@ impl Running {
         writeln!(self.log.borrow_mut(), "$ {shown}")?;
         // One pipe for both streams keeps their lines in order.
         let (reader, writer) = std::io::pipe().context("making a pipe")?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if folder != self.root {
+            // A copy of the workspace has the same package names: in a shared folder its builds would pass for ours.
+            command.env("CARGO_TARGET_DIR", folder.join("target"));
+        }
+        let mut child = command
             .args(arguments)
             .current_dir(folder)
             .env("CARGO_TERM_COLOR", "never")
