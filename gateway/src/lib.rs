@@ -23,6 +23,14 @@ pub mod reconcile;
 
 pub mod availability;
 
+pub mod exchange;
+
+pub mod erp;
+
+pub mod channel;
+
+pub mod sender;
+
 pub mod dead_letter;
 pub mod trace;
 

@@ -10,9 +10,10 @@ mod erp;
 
 use std::time::Duration;
 
+use crate::catalogue::ErpId;
 use crate::exchange::{Answer, Connector, Endpoint, Failure, Health, Loss, Outbound};
-use crate::reconcile::Plan;
-use crate::store::{Store, StoreError};
+use crate::reconcile::{self, ErpQuantity, Evidence, Plan, Snapshot};
+use crate::store::{Reader, Store, StoreError};
 
 pub use channel::{ChannelSender, ChannelSettings};
 pub use erp::{ErpSender, ErpSettings, Opening};
@@ -129,7 +130,12 @@ struct Desk {
 
 impl Desk {
     fn new(name: String, connector: &dyn Connector) -> Self {
-        Self { name, endpoint: Endpoint::new(connector.limits()), results: Results::default(), remarks: Vec::new() }
+        Self {
+            name,
+            endpoint: Endpoint::new(connector.limits()),
+            results: Results::default(),
+            remarks: Vec::new(),
+        }
     }
 
     fn set_remarks(&mut self, remarks: Vec<String>) {
@@ -146,6 +152,27 @@ impl Desk {
             self.remarks.push(remark);
         }
     }
+}
+
+/// Lines looked at for the cause of one discrepancy: older ones have been compared before.
+const EVIDENCE_LINES_MAX: usize = 100;
+
+/// The plan of a reconciliation: the books as of `snapshot` against what the ERP said after it, with our own lines as
+/// evidence for what differs.
+///
+/// # Errors
+/// The store's.
+pub fn compare_books(
+    reader: &dyn Reader,
+    erp: &ErpId,
+    snapshot: &Snapshot,
+    quantities: &[ErpQuantity],
+) -> Result<Plan, StoreError> {
+    let keys = reconcile::compare(snapshot, quantities);
+    let lines =
+        if keys.is_empty() { Vec::new() } else { reader.known_lines(erp, &keys, EVIDENCE_LINES_MAX)? };
+    let index = reader.catalogue_index()?;
+    Ok(reconcile::plan(snapshot, quantities, &Evidence { lines: &lines, foreign: &[], index: &index }))
 }
 
 /// A store that says no to what we have read or achieved will say no again: carry on without, and tell.

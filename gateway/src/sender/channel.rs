@@ -105,19 +105,22 @@ impl ChannelSender {
                 other => return Ok(self.put_back(at, other, Work::Mapping(exchange))),
             },
             Work::KeepingMap(map) => self.keep_map(at, store, map)?,
-            Work::Pushing { updates, mut exchange } => match exchange.poll(at.now, connector, endpoint, random) {
-                exchange::Want::Done(pushed) => {
-                    if matches!(&pushed, Ok(pushed) if pushed.iter().any(is_odd)) {
-                        // A variant or a location may have gone.
-                        self.map_due = self.map_due.min(at.now + READ_AGAIN);
+            Work::Pushing { updates, mut exchange } => {
+                match exchange.poll(at.now, connector, endpoint, random) {
+                    exchange::Want::Done(pushed) => {
+                        if matches!(&pushed, Ok(pushed) if pushed.iter().any(is_odd)) {
+                            // A variant or a location may have gone.
+                            self.map_due = self.map_due.min(at.now + READ_AGAIN);
+                        }
+                        let rest_until = self.desk.endpoint.rest_until();
+                        self.work = Work::KeepingResults(results(at, &updates, pushed, rest_until, random));
                     }
-                    let rest_until = self.desk.endpoint.rest_until();
-                    self.work = Work::KeepingResults(results(at, &updates, pushed, rest_until, random));
+                    other => return Ok(self.put_back(at, other, Work::Pushing { updates, exchange })),
                 }
-                other => return Ok(self.put_back(at, other, Work::Pushing { updates, exchange })),
-            },
+            }
             Work::KeepingResults(results) => {
-                if let Err(fault) = store.record_channel_results(at.unix_ms, &self.settings.channel, &results) {
+                if let Err(fault) = store.record_channel_results(at.unix_ms, &self.settings.channel, &results)
+                {
                     self.work = Work::KeepingResults(results);
                     return Err(fault);
                 }
@@ -261,7 +264,9 @@ fn results(
         match &pushed {
             Ok(pushed) => match pushed.get(position) {
                 Some(Pushed::Held) => ChannelResult::Accepted { revision },
-                Some(Pushed::Differs { shows }) => retry(format!("right after it was told, the channel shows {shows}")),
+                Some(Pushed::Differs { shows }) => {
+                    retry(format!("right after it was told, the channel shows {shows}"))
+                }
                 Some(Pushed::Unknown { message }) => unknown(message.clone()),
                 Some(Pushed::Refused { reason }) => ChannelResult::Dead { revision, reason: reason.clone() },
                 None => unknown("the connector told nothing about it".into()),
@@ -270,7 +275,11 @@ fn results(
             Err(failure) => retry(failure.to_string()),
         }
     };
-    updates.iter().enumerate().map(|(position, update)| (update.sku.clone(), result((position, update)))).collect()
+    updates
+        .iter()
+        .enumerate()
+        .map(|(position, update)| (update.sku.clone(), result((position, update))))
+        .collect()
 }
 
 fn resend_wait(attempts: u32, random: u64) -> Duration {
@@ -298,7 +307,9 @@ impl Sender for ChannelSender {
         let (connector, endpoint): (&dyn Connector, _) = (&*self.connector, &mut self.desk.endpoint);
         match &mut self.work {
             Work::Mapping(exchange) => exchange.handle_outcome(at.now, outcome, connector, endpoint, random),
-            Work::Pushing { exchange, .. } => exchange.handle_outcome(at.now, outcome, connector, endpoint, random),
+            Work::Pushing { exchange, .. } => {
+                exchange.handle_outcome(at.now, outcome, connector, endpoint, random)
+            }
             Work::Idle | Work::KeepingMap(_) | Work::KeepingResults(_) => {}
         }
     }

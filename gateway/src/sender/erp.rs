@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use stockwire_protocol::Quantity;
 
-use super::{Desk, IDLE_POLL, Moment, Order, READ_AGAIN, Reply, Sender, SenderStatus, Want, is_final};
+use super::{
+    Desk, IDLE_POLL, Moment, Order, READ_AGAIN, Reply, Sender, SenderStatus, Want, compare_books, is_final,
+};
 use crate::catalogue::ErpId;
 use crate::erp::{CatalogueRead, ErpConnector, Posted};
 use crate::exchange::{self, Answer, Class, Connector, Exchange, Failure, Loss};
@@ -66,13 +68,35 @@ enum Work {
     ReadingCatalogue(Exchange<CatalogueRead>),
     KeepingCatalogue(CatalogueRead),
     /// With the reading before, to be compared.
-    ReadingOpening { exchange: Exchange<Vec<ErpQuantity>>, before: Option<Vec<ErpQuantity>>, reads: u32 },
+    ReadingOpening {
+        exchange: Exchange<Vec<ErpQuantity>>,
+        before: Option<Vec<ErpQuantity>>,
+        reads: u32,
+    },
     KeepingOpening(Vec<ErpQuantity>),
-    Posting { reference: String, exchange: Exchange<Posted> },
-    KeepingDocument { reference: String, exchange: Exchange<Posted>, document: String },
-    KeepingResult { reference: String, result: BatchResult },
-    Comparing { snapshot: Snapshot, exchange: Exchange<Vec<ErpQuantity>>, reply: Reply },
-    Answering { snapshot: Snapshot, quantities: Vec<ErpQuantity>, reply: Reply },
+    Posting {
+        reference: String,
+        exchange: Exchange<Posted>,
+    },
+    KeepingDocument {
+        reference: String,
+        exchange: Exchange<Posted>,
+        document: String,
+    },
+    KeepingResult {
+        reference: String,
+        result: BatchResult,
+    },
+    Comparing {
+        snapshot: Snapshot,
+        exchange: Exchange<Vec<ErpQuantity>>,
+        reply: Reply,
+    },
+    Answering {
+        snapshot: Snapshot,
+        quantities: Vec<ErpQuantity>,
+        reply: Reply,
+    },
 }
 
 impl ErpSender {
@@ -107,7 +131,9 @@ impl ErpSender {
         if !self.books_open {
             self.work = match self.settings.opening {
                 Opening::Empty => Work::KeepingOpening(Vec::new()),
-                Opening::FromErp => Work::ReadingOpening { exchange: self.read_quantities(), before: None, reads: 0 },
+                Opening::FromErp => {
+                    Work::ReadingOpening { exchange: self.read_quantities(), before: None, reads: 0 }
+                }
             };
             return Ok(None);
         }
@@ -146,14 +172,16 @@ impl ErpSender {
         let (connector, endpoint): (&dyn Connector, _) = (&**connector, &mut desk.endpoint);
         match mem::replace(&mut self.work, Work::Idle) {
             Work::Idle => return self.choose(at, store),
-            Work::ReadingCatalogue(mut exchange) => match exchange.poll(at.now, connector, endpoint, random) {
-                exchange::Want::Done(Ok(read)) => self.work = Work::KeepingCatalogue(read),
-                exchange::Want::Done(Err(failure)) => {
-                    self.catalogue_due = self.desk.endpoint.rest_until().max(at.now + READ_AGAIN);
-                    self.desk.remark(format!("the catalogue could not be read: {failure}"));
+            Work::ReadingCatalogue(mut exchange) => {
+                match exchange.poll(at.now, connector, endpoint, random) {
+                    exchange::Want::Done(Ok(read)) => self.work = Work::KeepingCatalogue(read),
+                    exchange::Want::Done(Err(failure)) => {
+                        self.catalogue_due = self.desk.endpoint.rest_until().max(at.now + READ_AGAIN);
+                        self.desk.remark(format!("the catalogue could not be read: {failure}"));
+                    }
+                    other => return Ok(self.put_back(at, other, Work::ReadingCatalogue(exchange))),
                 }
-                other => return Ok(self.put_back(at, other, Work::ReadingCatalogue(exchange))),
-            },
+            }
             Work::KeepingCatalogue(read) => self.keep_catalogue(at, store, read)?,
             Work::ReadingOpening { mut exchange, before, reads } => {
                 match exchange.poll(at.now, connector, endpoint, random) {
@@ -162,11 +190,15 @@ impl ErpSender {
                     }
                     exchange::Want::Done(Ok(_)) if reads >= OPENING_READS_MAX => {
                         self.catalogue_due = at.now + READ_AGAIN;
-                        self.desk.remark("the ERP's quantities keep changing; stop other work there to open the books".into());
+                        self.desk.remark(
+                            "the ERP's quantities keep changing; stop other work there to open the books"
+                                .into(),
+                        );
                     }
                     exchange::Want::Done(Ok(quantities)) => {
                         let exchange = self.read_quantities();
-                        self.work = Work::ReadingOpening { exchange, before: Some(quantities), reads: reads + 1 };
+                        self.work =
+                            Work::ReadingOpening { exchange, before: Some(quantities), reads: reads + 1 };
                     }
                     exchange::Want::Done(Err(failure)) => {
                         // Nothing is posted before the books are open, so the next try begins with the catalogue.
@@ -181,16 +213,18 @@ impl ErpSender {
                 }
             }
             Work::KeepingOpening(quantities) => self.keep_opening(at, store, quantities)?,
-            Work::Posting { reference, mut exchange } => match exchange.poll(at.now, connector, endpoint, random) {
-                exchange::Want::Done(result) => {
-                    let result = batch_result(at, result, self.desk.endpoint.rest_until());
-                    self.work = Work::KeepingResult { reference, result };
+            Work::Posting { reference, mut exchange } => {
+                match exchange.poll(at.now, connector, endpoint, random) {
+                    exchange::Want::Done(result) => {
+                        let result = batch_result(at, result, self.desk.endpoint.rest_until());
+                        self.work = Work::KeepingResult { reference, result };
+                    }
+                    exchange::Want::Note(document) => {
+                        self.work = Work::KeepingDocument { reference, exchange, document };
+                    }
+                    other => return Ok(self.put_back(at, other, Work::Posting { reference, exchange })),
                 }
-                exchange::Want::Note(document) => {
-                    self.work = Work::KeepingDocument { reference, exchange, document };
-                }
-                other => return Ok(self.put_back(at, other, Work::Posting { reference, exchange })),
-            },
+            }
             Work::KeepingDocument { reference, exchange, document } => {
                 let result = BatchResult::Created { document: document.clone() };
                 if let Err(fault) = store.record_batch_result(at.unix_ms, &reference, &result) {
@@ -212,7 +246,7 @@ impl ErpSender {
                 }
             }
             Work::Answering { snapshot, quantities, reply } => {
-                let plan = crate::reconcile::against(&*store, &self.settings.erp, &snapshot, &quantities);
+                let plan = compare_books(&*store, &self.settings.erp, &snapshot, &quantities);
                 reply(plan.map_err(|fault| Failure::new(Class::Transient, fault.to_string())));
             }
         }
@@ -232,7 +266,12 @@ impl ErpSender {
         }
     }
 
-    fn keep_catalogue(&mut self, at: Moment, store: &mut dyn Store, read: CatalogueRead) -> Result<(), StoreError> {
+    fn keep_catalogue(
+        &mut self,
+        at: Moment,
+        store: &mut dyn Store,
+        read: CatalogueRead,
+    ) -> Result<(), StoreError> {
         match store.replace_catalogue(&self.settings.erp, &read.snapshot) {
             Ok(revision) => {
                 if revision != self.catalogue_revision {
@@ -262,8 +301,9 @@ impl ErpSender {
         store: &mut dyn Store,
         quantities: Vec<ErpQuantity>,
     ) -> Result<(), StoreError> {
-        let opened = opening_lines(&*store, &quantities)
-            .and_then(|lines| store.open_books(at.unix_ms, &self.settings.erp, &lines).map(|new| (new, lines.len())));
+        let opened = opening_lines(&*store, &quantities).and_then(|lines| {
+            store.open_books(at.unix_ms, &self.settings.erp, &lines).map(|new| (new, lines.len()))
+        });
         match opened {
             Ok((new, lines)) => {
                 if new {
@@ -332,7 +372,9 @@ fn batch_result(at: Moment, result: Result<Posted, Failure>, rest_until: Duratio
             BatchResult::Rejected { reason: format!("needs {} documents of its own kind", parts.len()) }
         }
         Err(Failure { class: Class::Unknown, message }) => BatchResult::Unknown { at_ms, message },
-        Err(Failure { class, message }) => BatchResult::Retry { at_ms, class: class.as_str().into(), message },
+        Err(Failure { class, message }) => {
+            BatchResult::Retry { at_ms, class: class.as_str().into(), message }
+        }
     }
 }
 
@@ -377,7 +419,9 @@ impl Sender for ErpSender {
             Work::ReadingOpening { exchange, .. } | Work::Comparing { exchange, .. } => {
                 exchange.handle_outcome(at.now, outcome, connector, endpoint, random);
             }
-            Work::Posting { exchange, .. } => exchange.handle_outcome(at.now, outcome, connector, endpoint, random),
+            Work::Posting { exchange, .. } => {
+                exchange.handle_outcome(at.now, outcome, connector, endpoint, random)
+            }
             Work::Idle
             | Work::KeepingCatalogue(_)
             | Work::KeepingOpening(_)
