@@ -206,11 +206,15 @@ struct Pair {
 /// Both lists side by side; what one lacks is zero there.
 fn merge(snapshot: &Snapshot, erp: &[ErpQuantity]) -> Vec<Pair> {
     let mut pairs: BTreeMap<(SiteId, LocationId, ItemId), Pair> = BTreeMap::new();
-    let key = |site: &SiteId, location: &LocationId, item: &ItemId| (site.clone(), location.clone(), item.clone());
+    let key =
+        |site: &SiteId, location: &LocationId, item: &ItemId| (site.clone(), location.clone(), item.clone());
     for row in &snapshot.rows {
         let key = key(&row.site, &row.location, &row.item);
         let (balance, unposted, in_flight) = (row.balance.steps, row.unposted.steps, row.in_flight.steps);
-        pairs.insert(key.clone(), Pair { key, uom: Some(row.balance.uom), balance, unposted, in_flight, erp: 0 });
+        pairs.insert(
+            key.clone(),
+            Pair { key, uom: Some(row.balance.uom), balance, unposted, in_flight, erp: 0 },
+        );
     }
     for row in erp {
         let key = key(&row.site, &row.location, &row.item);
@@ -350,7 +354,13 @@ mod tests {
 
     /// Ledger rows `location: balance unposted in-flight`, ERP rows `location: quantity`, confirmed lines
     /// `location: +steps`; the plan's lines after its head.
-    fn check(ledger: &[(&str, [i64; 3])], erp: &[(&str, i64)], lines: &[(&str, i64)], foreign: &[(&str, i64)], expected: &[&str]) {
+    fn check(
+        ledger: &[(&str, [i64; 3])],
+        erp: &[(&str, i64)],
+        lines: &[(&str, i64)],
+        foreign: &[(&str, i64)],
+        expected: &[&str],
+    ) {
         let pieces = Quantity::pieces;
         let row = |(at, [balance, unposted, in_flight]): &(&str, [i64; 3])| SnapshotRow {
             site: site(),
@@ -360,9 +370,14 @@ mod tests {
             unposted: pieces(*unposted),
             in_flight: pieces(*in_flight),
         };
-        let snapshot = Snapshot { cutoff: LedgerId(9), watermarks: vec![], rows: ledger.iter().map(row).collect() };
-        let quantity =
-            |(at, steps): &(&str, i64)| ErpQuantity { site: site(), location: location(at), item: item(), steps: *steps };
+        let snapshot =
+            Snapshot { cutoff: LedgerId(9), watermarks: vec![], rows: ledger.iter().map(row).collect() };
+        let quantity = |(at, steps): &(&str, i64)| ErpQuantity {
+            site: site(),
+            location: location(at),
+            item: item(),
+            steps: *steps,
+        };
         let erp: Vec<_> = erp.iter().map(quantity).collect();
         let foreign: Vec<_> = foreign.iter().map(quantity).collect();
         let line = |(number, (at, steps)): (usize, &(&str, i64))| KnownLine {
@@ -382,7 +397,8 @@ mod tests {
         let index = Index::default();
         let plan = plan(&snapshot, &erp, &Evidence { lines: &lines, foreign: &foreign, index: &index });
         let text = plan.to_string();
-        let got: Vec<&str> = text.lines().skip(1).map(|line| line.split_once("difference ").unwrap().1).collect();
+        let got: Vec<&str> =
+            text.lines().skip(1).map(|line| line.split_once("difference ").unwrap().1).collect();
         assert_eq!(got, expected, "{text}");
         assert_eq!(compare(&snapshot, &erp).len(), expected.len());
     }
@@ -403,7 +419,13 @@ mod tests {
         check(&[("A", [10, 0, 0])], &[("A", 5)], lines, &[], &["-5: missing posting of row 1 -> review"]);
         check(&[("A", [10, 0, 0])], &[("A", 15)], lines, &[], &["5: row 1 posted twice -> review"]);
         check(&[("A", [10, 0, 0])], &[("A", 7)], lines, &[], &["-3: row 2 posted twice -> review"]);
-        check(&[("A", [10, 0, 0])], &[("A", 16)], lines, &[], &["6: row 2 posted the wrong way round -> review"]);
+        check(
+            &[("A", [10, 0, 0])],
+            &[("A", 16)],
+            lines,
+            &[],
+            &["6: row 2 posted the wrong way round -> review"],
+        );
         check(&[("A", [10, 0, 0])], &[("A", 12)], lines, &[("A", 2)], &["2: edited in the ERP -> review"]);
         check(&[("A", [10, 0, 0])], &[("A", 12)], lines, &[], &["2: unknown -> count"]);
         check(

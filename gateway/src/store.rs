@@ -2,7 +2,7 @@
 //!
 //! Each method is one transaction, and none needs a round trip per event, so that a database across a network is
 //! as good as one in a file. Rules live in the pure cores; a store loads what they ask for and keeps what they
-//! decide. One contract suite ([`contract`]) runs against every store.
+//! decide. One contract suite, `store/contract`, runs against every store.
 //!
 //! Calls block. The edge makes them on a blocking thread, and there is one writer.
 
@@ -19,6 +19,9 @@ use crate::ledger::{LedgerId, LedgerRow, OpeningLine};
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reconcile::{KnownLine, Snapshot as Cutoff};
 use crate::trace::{Thread, TraceKey};
+
+#[cfg(test)]
+pub(crate) mod contract;
 
 /// Rows in one page of an answer, at most: what a screen shows and a reader holds without care.
 pub const PAGE_ROWS_MAX: usize = 500;

@@ -1,7 +1,9 @@
 //! The way of one movement, one item or one order through everything: scan, journal, received, entries, ERP
 //! document, channel publication. Derived from what is stored; nothing is written for it.
 
-use stockwire_protocol::{Body, ChannelId, CorrelationId, Count, Event, ItemId, Movement, MovementId, Place, Sku};
+use stockwire_protocol::{
+    Body, ChannelId, CorrelationId, Count, Event, ItemId, Movement, MovementId, Place, Sku,
+};
 
 use crate::catalogue::ErpId;
 use crate::ledger::LedgerRow;
@@ -148,10 +150,15 @@ pub fn timeline(threads: &[Thread]) -> Vec<Step> {
 
 fn steps(thread: &Thread) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut step = |at_ms, stage, text| steps.push(Step { at_ms, movement: thread.movement.clone(), stage, text });
+    let mut step =
+        |at_ms, stage, text| steps.push(Step { at_ms, movement: thread.movement.clone(), stage, text });
     let when = thread.event.when;
     step(when.is_synced().then_some(when.unix_ms()), Stage::Recorded, recorded(&thread.event));
-    step(Some(thread.received_at_ms), Stage::Received, format!("committed at the gateway as {}", thread.movement));
+    step(
+        Some(thread.received_at_ms),
+        Stage::Received,
+        format!("committed at the gateway as {}", thread.movement),
+    );
     if let Some(applied) = &thread.applied {
         let LedgerRow { id, quantity, from, to, .. } = &applied.row;
         let text = match quantity.steps {
@@ -172,7 +179,10 @@ fn steps(thread: &Thread) -> Vec<Step> {
     for TracePublication { channel, sku, published } in &thread.publications {
         match published {
             Some(published) => {
-                let text = format!("{channel} {sku}: {} accepted, revision {}", published.number, published.revision);
+                let text = format!(
+                    "{channel} {sku}: {} accepted, revision {}",
+                    published.number, published.revision
+                );
                 step(Some(published.at_ms), Stage::Published, text);
             }
             None => step(None, Stage::Published, format!("{channel} {sku}: not accepted yet")),

@@ -190,7 +190,7 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
     let negative = write_balances(tx, writes)?;
 
     let mut insert = tx
-        .prepare_cached("INSERT INTO stale_item (item, since) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+        .prepare_cached("INSERT INTO stale_item (item, since) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET since = ?2 WHERE since = 0")
         .map_err(database(WRITING))?;
     for item in &writes.offers {
         insert.execute((item.0, at)).map_err(database(WRITING))?;

@@ -22,6 +22,9 @@ mod reconcile;
 mod schema;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 /// How long a statement waits for another process (a command on the same file) before it is [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept compiled: all that exist here, with room.

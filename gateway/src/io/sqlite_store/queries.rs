@@ -446,8 +446,14 @@ pub(super) fn gauges(connection: &Connection) -> Result<Gauges, StoreError> {
         gauges.unposted.push((erp_id(row, 0)?, row.get::<_, i64>(1)? as u64, row.get(2)?));
         Ok(())
     })?;
-    let sql = "SELECT channel.channel, count(offer.sku), min(offer.due_since) FROM channel
-               LEFT JOIN offer ON offer.channel = channel.channel AND offer.due_since IS NOT NULL AND offer.active = 1
+    // Numbers that are due, and those whose stock has changed and that nobody has computed yet.
+    let sql = "SELECT channel.channel, count(due.since), min(nullif(due.since, 0)) FROM channel
+               LEFT JOIN (
+                   SELECT channel, due_since AS since FROM offer WHERE due_since IS NOT NULL AND active = 1
+                   UNION ALL
+                   SELECT channel, stale_item.since FROM stale_item JOIN offer ON offer.item = stale_item.item
+                   WHERE offer.due_since IS NULL AND offer.active = 1
+               ) due ON due.channel = channel.channel
                WHERE channel.active = 1 GROUP BY channel.channel ORDER BY channel.channel";
     each(&view, sql, |row| {
         gauges.unpublished.push((text(row, 0)?, row.get::<_, i64>(1)? as u64, row.get(2)?));

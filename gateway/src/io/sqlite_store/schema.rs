@@ -187,7 +187,7 @@ CREATE INDEX offer_item ON offer (item);
 CREATE INDEX offer_due ON offer (channel, number) WHERE due_since IS NOT NULL;
 CREATE INDEX offer_change ON offer (change);
 
--- Items whose stock changed since their offers were computed.
+-- Items whose offers are to be computed anew, and since when; 0: because something else than stock changed.
 CREATE TABLE stale_item (item INTEGER PRIMARY KEY, since INTEGER NOT NULL) STRICT;
 
 CREATE TABLE batch (
