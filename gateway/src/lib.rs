@@ -36,4 +36,11 @@ pub mod trace;
 
 pub mod store;
 
+pub mod config;
+pub mod metrics;
+
+pub mod api;
+pub mod console;
+
 pub mod io;
+pub mod run;

@@ -6,3 +6,11 @@ pub mod mqtt;
 pub mod outward;
 pub mod shared;
 pub mod sqlite_store;
+pub mod systemd;
+
+/// The wall clock, unix milliseconds.
+pub fn unix_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock before 1970 is 1970: order never comes from it.
+    now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

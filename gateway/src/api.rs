@@ -1,0 +1,309 @@
+//! The HTTP door: `/v1`, its OpenAPI document, health, metrics and the console. The only place of status codes.
+
+mod json;
+mod openapi;
+mod problem;
+mod read;
+mod write;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use sha2::{Digest as _, Sha256};
+use stockwire_protocol::{AgentId, CommandBody, SiteId};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::console;
+use crate::io::shared::Shared;
+use crate::metrics::Metrics;
+use crate::store::{Reader, Store};
+
+pub use problem::Problem;
+
+/// Largest request body: nothing that is sent here is larger than a reason in a few words.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// What the handlers share.
+pub struct Api {
+    /// For reading; a connection of its own, so that a long page never holds up ingest.
+    pub reader: Shared<dyn Reader>,
+    /// For the few writes.
+    pub store: Shared<dyn Store>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Set when the broker and the store are there.
+    pub ready: Arc<AtomicBool>,
+    /// Rung after every commit, for live views.
+    pub news: Arc<Notify>,
+    /// Work that only the run loop can do.
+    pub requests: mpsc::Sender<RunRequest>,
+    /// Whether requests from this machine need no key.
+    pub trust_loopback: bool,
+}
+
+/// What a handler asks of the run loop.
+pub enum RunRequest {
+    /// Take a dead letter up again; answers as [`crate::ingest::Replay`] does.
+    Replay {
+        /// Which.
+        id: crate::dead_letter::DeadLetterId,
+        /// Who asked.
+        by: String,
+        /// The outcome.
+        answer: oneshot::Sender<Result<crate::ingest::Replay, crate::store::StoreError>>,
+    },
+    /// Send a command to an agent; answers when its reply came, or not at all.
+    Command {
+        /// Where.
+        site: SiteId,
+        /// Who.
+        agent: AgentId,
+        /// What.
+        body: CommandBody,
+        /// The reply.
+        answer: oneshot::Sender<stockwire_protocol::ReplyResult>,
+    },
+    /// Compare the books with the ERP; answers with the plan, printed.
+    Reconcile {
+        /// The plan or why there is none.
+        answer: oneshot::Sender<Result<crate::reconcile::Plan, String>>,
+    },
+}
+
+/// One door: method, path, what it is, its parameters, and who answers.
+pub(crate) struct Route {
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) summary: &'static str,
+    /// `(name, where, meaning)`.
+    pub(crate) parameters: &'static [(&'static str, &'static str, &'static str)],
+    /// Name of the schema of a good answer.
+    pub(crate) answer: &'static str,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+const LIMIT: (&str, &str, &str) = ("limit", "query", "rows wanted, 1 to 500");
+const AFTER: (&str, &str, &str) = ("after", "query", "`next` of the page before");
+const SITE: (&str, &str, &str) = ("site", "query", "only this site");
+const ITEM: (&str, &str, &str) = ("item", "query", "only this item");
+
+/// Everything below `/v1`. The router and the OpenAPI document are both made from it, so they cannot differ.
+pub(crate) static ROUTES: &[Route] = &[
+    Route {
+        method: "get",
+        path: "/v1/stock",
+        summary: "What lies where",
+        parameters: &[
+            SITE,
+            ("location", "query", "only this location"),
+            ITEM,
+            ("negative", "query", "true: only balances below zero"),
+            LIMIT,
+            AFTER,
+        ],
+        answer: "StockPage",
+        handler: || get(read::stock),
+    },
+    Route {
+        method: "get",
+        path: "/v1/movements",
+        summary: "Ledger rows, newest first",
+        parameters: &[SITE, ITEM, LIMIT, AFTER],
+        answer: "MovementPage",
+        handler: || get(read::movements),
+    },
+    Route {
+        method: "get",
+        path: "/v1/items",
+        summary: "Items whose id, name or code contains a text",
+        parameters: &[("search", "query", "the text; all without it"), LIMIT, AFTER],
+        answer: "ItemPage",
+        handler: || get(read::items),
+    },
+    Route {
+        method: "get",
+        path: "/v1/availability",
+        summary: "What every channel is told, with the terms of each number",
+        parameters: &[("channel", "query", "only this channel"), ITEM, LIMIT, AFTER],
+        answer: "OfferPage",
+        handler: || get(read::offers),
+    },
+    Route {
+        method: "get",
+        path: "/v1/availability/{channel}/{sku}",
+        summary: "Why one channel is told this number",
+        parameters: &[("channel", "path", "name of the channel"), ("sku", "path", "the channel's code")],
+        answer: "Offer",
+        handler: || get(read::availability),
+    },
+    Route {
+        method: "get",
+        path: "/v1/devices",
+        summary: "Edge boxes and how they stand",
+        parameters: &[],
+        answer: "DevicePage",
+        handler: || get(read::devices),
+    },
+    Route {
+        method: "post",
+        path: "/v1/devices/{site}/{agent}/ping",
+        summary: "Ask an agent to answer, there and back through the broker",
+        parameters: &[("site", "path", "site"), ("agent", "path", "agent")],
+        answer: "CommandOutcome",
+        handler: || post(write::ping),
+    },
+    Route {
+        method: "get",
+        path: "/v1/dead-letters",
+        summary: "Messages set aside, newest first",
+        parameters: &[
+            ("state", "query", "open, replayed or discarded"),
+            ("class", "query", "why it was set aside"),
+            LIMIT,
+            AFTER,
+        ],
+        answer: "DeadLetterPage",
+        handler: || get(read::dead_letters),
+    },
+    Route {
+        method: "get",
+        path: "/v1/dead-letters/{id}",
+        summary: "One dead letter with its bytes",
+        parameters: &[("id", "path", "number of the dead letter")],
+        answer: "DeadLetter",
+        handler: || get(read::dead_letter),
+    },
+    Route {
+        method: "post",
+        path: "/v1/dead-letters/{id}/replay",
+        summary: "Take a dead letter up again; any number of times has the effect of once",
+        parameters: &[("id", "path", "number of the dead letter")],
+        answer: "ReplayOutcome",
+        handler: || post(write::replay),
+    },
+    Route {
+        method: "post",
+        path: "/v1/dead-letters/{id}/discard",
+        summary: "Close a dead letter without effect; the body says why",
+        parameters: &[("id", "path", "number of the dead letter")],
+        answer: "DiscardOutcome",
+        handler: || post(write::discard),
+    },
+    Route {
+        method: "get",
+        path: "/v1/traces/{key}",
+        summary: "The way of a movement, item, order, lot or plate through everything",
+        parameters: &[
+            ("key", "path", "a movement's identity, an item, or any word that events mention"),
+            LIMIT,
+        ],
+        answer: "Trace",
+        handler: || get(read::trace),
+    },
+    Route {
+        method: "get",
+        path: "/v1/postings",
+        summary: "Recent documents at the ERP, newest first",
+        parameters: &[("erp", "query", "name of the ERP"), LIMIT],
+        answer: "PostingPage",
+        handler: || get(read::postings),
+    },
+    Route {
+        method: "post",
+        path: "/v1/reconcile",
+        summary: "Compare the books with the ERP now; changes nothing",
+        parameters: &[],
+        answer: "ReconcilePlan",
+        handler: || post(write::reconcile),
+    },
+    Route {
+        method: "get",
+        path: "/v1/changes",
+        summary: "Live changes as server-sent events: movements, offers and devices",
+        parameters: &[],
+        answer: "Changes",
+        handler: || get(read::live),
+    },
+];
+
+/// The whole door.
+pub fn router(api: Arc<Api>) -> Router {
+    let mut guarded = Router::new();
+    for route in ROUTES {
+        guarded = guarded.route(route.path, (route.handler)());
+    }
+    let guarded = guarded
+        .route("/metrics", get(metrics))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate));
+    Router::new()
+        .merge(guarded)
+        .merge(console::routes())
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/openapi.json", get(|| async { axum::Json(openapi::document()) }))
+        .fallback(|| async {
+            Problem::not_found("there is nothing at this path; /openapi.json lists what there is")
+        })
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn(harden))
+        .with_state(api)
+}
+
+/// A key in `Authorization: Bearer`, or a request from this machine when that is trusted.
+async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    // A proxy on this machine speaks for people elsewhere, and says so.
+    let forwarded =
+        request.headers().contains_key("x-forwarded-for") || request.headers().contains_key("forwarded");
+    if api.trust_loopback && !forwarded && from.is_some_and(|ip| ip.is_loopback()) {
+        return next.run(request).await;
+    }
+    let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(secret) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
+        return Problem::unauthorized("no API key came; send `Authorization: Bearer KEY`").into_response();
+    };
+    let hash: [u8; 32] = Sha256::digest(secret.trim()).into();
+    match api.store.call(move |store| store.use_api_key(crate::io::unix_ms(), &hash)).await {
+        Ok(Some(_)) => next.run(request).await,
+        Ok(None) => Problem::unauthorized("this API key is unknown or revoked").into_response(),
+        Err(fault) => Problem::from(fault).into_response(),
+    }
+}
+
+/// No page may be framed, sniffed or load anything from elsewhere: what is shown comes from barcodes.
+async fn harden(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
+                  frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn ready(State(api): State<Arc<Api>>) -> (StatusCode, &'static str) {
+    if api.ready.load(Ordering::Relaxed) {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: no broker, or no catalogue from the ERP yet\n")
+    }
+}
+
+async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    match api.reader.call(|reader| reader.gauges()).await {
+        Ok(gauges) => {
+            let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+            (kind, api.metrics.print(&gauges, crate::io::unix_ms())).into_response()
+        }
+        Err(fault) => Problem::from(fault).into_response(),
+    }
+}

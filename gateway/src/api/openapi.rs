@@ -1,0 +1,251 @@
+//! The OpenAPI 3.1 document, made from the same table as the router.
+
+use serde_json::{Map, Value, json};
+
+use super::ROUTES;
+
+/// The document.
+pub(super) fn document() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let parameters: Vec<Value> = route
+            .parameters
+            .iter()
+            .map(|(name, place, meaning)| {
+                let kind = match *name {
+                    "limit" => json!({"type": "integer", "minimum": 1, "maximum": 500}),
+                    "id" => json!({"type": "integer"}),
+                    "negative" => json!({"type": "boolean"}),
+                    _ => json!({"type": "string"}),
+                };
+                json!({"name": name, "in": place, "required": *place == "path", "description": meaning, "schema": kind})
+            })
+            .collect();
+        let (kind, schema) = match route.answer {
+            "Changes" => ("text/event-stream", json!({"type": "string"})),
+            answer => ("application/json", json!({"$ref": format!("#/components/schemas/{answer}")})),
+        };
+        let mut operation = json!({
+            "summary": route.summary,
+            "operationId": operation_id(route.method, route.path),
+            "parameters": parameters,
+            "responses": {
+                "200": {"description": "Good", "content": {kind: {"schema": schema}}},
+                "default": {"description": "Refused", "content": {"application/problem+json": {
+                    "schema": {"$ref": "#/components/schemas/Problem"}}}},
+            },
+        });
+        if route.path.ends_with("/discard") {
+            operation["requestBody"] = json!({"required": true, "content": {"application/json": {
+                "schema": object(&[("why", TEXT)])}}});
+        }
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method] = operation;
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Stockwire gateway", "version": env!("CARGO_PKG_VERSION"), "license": {
+            "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"}},
+        "security": [{"key": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas(),
+        },
+    })
+}
+
+/// `get /v1/dead-letters/{id}` is `get_dead_letters_id`.
+fn operation_id(method: &str, path: &str) -> String {
+    let words = path.trim_start_matches("/v1/").split(['/', '-']).map(|word| word.trim_matches(['{', '}']));
+    std::iter::once(method).chain(words).collect::<Vec<_>>().join("_")
+}
+
+const TEXT: &str = "string";
+const MAYBE: &str = "string?";
+const NUMBER: &str = "integer";
+const TRUTH: &str = "boolean";
+
+/// An object with all its fields; a `?` after the type means that null may stand there.
+fn object(fields: &[(&str, &str)]) -> Value {
+    let mut properties = Map::new();
+    for (name, kind) in fields {
+        let schema = match (kind.strip_suffix('?'), kind.strip_prefix('#'), kind.strip_prefix('[')) {
+            (_, Some(other), _) => match other.strip_suffix('?') {
+                Some(other) => {
+                    json!({"anyOf": [{"$ref": format!("#/components/schemas/{other}")}, {"type": "null"}]})
+                }
+                None => json!({"$ref": format!("#/components/schemas/{other}")}),
+            },
+            (_, _, Some("string]")) => json!({"type": "array", "items": {"type": "string"}}),
+            (_, _, Some(other)) => {
+                let other = other.trim_end_matches(']');
+                json!({"type": "array", "items": {"$ref": format!("#/components/schemas/{other}")}})
+            }
+            (Some(kind), ..) => json!({"type": [kind, "null"]}),
+            _ => json!({"type": kind}),
+        };
+        properties.insert((*name).to_owned(), schema);
+    }
+    let required: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+}
+
+fn schemas() -> Value {
+    let mut all = Map::new();
+    let rows: [(&str, &[(&str, &str)]); 10] = [
+        (
+            "Stock",
+            &[
+                ("site", TEXT),
+                ("location", TEXT),
+                ("item", TEXT),
+                ("name", TEXT),
+                ("lot", MAYBE),
+                ("disposition", MAYBE),
+                ("on_hand", TEXT),
+                ("uom", TEXT),
+            ],
+        ),
+        (
+            "Movement",
+            &[
+                ("ledger", NUMBER),
+                ("movement", TEXT),
+                ("kind", TEXT),
+                ("step", TEXT),
+                ("site", TEXT),
+                ("item", TEXT),
+                ("quantity", TEXT),
+                ("uom", TEXT),
+                ("from", TEXT),
+                ("to", TEXT),
+                ("lot", MAYBE),
+                ("disposition", MAYBE),
+                ("station", MAYBE),
+                ("operator", MAYBE),
+                ("reference", MAYBE),
+                ("correlation", TEXT),
+                ("occurred_at", TEXT),
+                ("clock_synced", TRUTH),
+                ("received_at", TEXT),
+            ],
+        ),
+        (
+            "Item",
+            &[("item", TEXT), ("name", TEXT), ("uom", TEXT), ("gtins", "[string]"), ("codes", "[string]")],
+        ),
+        ("Term", &[("name", TEXT), ("site", MAYBE), ("quantity", TEXT)]),
+        ("Published", &[("number", NUMBER), ("revision", NUMBER), ("at", TEXT), ("through", NUMBER)]),
+        (
+            "Offer",
+            &[
+                ("channel", TEXT),
+                ("sku", TEXT),
+                ("item", TEXT),
+                ("number", NUMBER),
+                ("terms", "[Term]"),
+                ("published", "#Published?"),
+                ("unresolved", TRUTH),
+                ("fault", MAYBE),
+                ("attempts", NUMBER),
+            ],
+        ),
+        (
+            "Device",
+            &[
+                ("site", TEXT),
+                ("agent", TEXT),
+                ("status", TEXT),
+                ("last_seen_at", TEXT),
+                ("epoch", MAYBE),
+                ("watermark", NUMBER),
+                ("head", NUMBER),
+                ("backlog", NUMBER),
+                ("frozen", TRUTH),
+                ("lost", NUMBER),
+                ("clock_synced", "boolean?"),
+                ("software", MAYBE),
+            ],
+        ),
+        (
+            "DeadLetter",
+            &[
+                ("id", NUMBER),
+                ("class", TEXT),
+                ("reason", TEXT),
+                ("source", TEXT),
+                ("state", TEXT),
+                ("times", NUMBER),
+                ("first_at", TEXT),
+                ("last_at", TEXT),
+                ("agent", MAYBE),
+                ("movement", MAYBE),
+                ("closed_by", MAYBE),
+                ("closed_why", MAYBE),
+                ("bytes_hex", TEXT),
+            ],
+        ),
+        (
+            "Posting",
+            &[
+                ("erp", TEXT),
+                ("reference", TEXT),
+                ("kind", TEXT),
+                ("site", TEXT),
+                ("state", TEXT),
+                ("document", MAYBE),
+                ("lines", NUMBER),
+                ("attempts", NUMBER),
+            ],
+        ),
+        ("Step", &[("at", MAYBE), ("movement", TEXT), ("stage", TEXT), ("text", TEXT)]),
+    ];
+    for (name, fields) in rows {
+        all.insert(name.into(), object(fields));
+    }
+    for row in ["Stock", "Movement", "Item", "Offer", "Device", "DeadLetter", "Posting"] {
+        let list = format!("[{row}]");
+        all.insert(format!("{row}Page"), object(&[("rows", &list), ("next", MAYBE)]));
+    }
+    let answers: [(&str, &[(&str, &str)]); 5] = [
+        ("Trace", &[("key", TEXT), ("movements", NUMBER), ("timeline", "[Step]")]),
+        ("ReconcilePlan", &[("agreed", TRUTH), ("text", TEXT)]),
+        ("CommandOutcome", &[("result", TEXT), ("reason", MAYBE), ("took_ms", NUMBER)]),
+        ("ReplayOutcome", &[("result", TEXT), ("reason", MAYBE)]),
+        ("DiscardOutcome", &[("result", TEXT)]),
+    ];
+    for (name, fields) in answers {
+        all.insert(name.into(), object(fields));
+    }
+    all.insert(
+        "Problem".into(),
+        object(&[("type", TEXT), ("title", MAYBE), ("status", NUMBER), ("detail", TEXT), ("field", MAYBE)]),
+    );
+    Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_and_every_reference_has_a_schema() {
+        let document = document();
+        let text = document.to_string();
+        for reference in text.split("#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(!document["components"]["schemas"][name].is_null(), "no schema {name}");
+        }
+    }
+
+    #[test]
+    fn every_path_parameter_is_described() {
+        for route in ROUTES {
+            for name in route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+                let described = route.parameters.iter().any(|p| p.0 == name && p.1 == "path");
+                assert!(described, "{} {name}", route.path);
+            }
+        }
+    }
+}
