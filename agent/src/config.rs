@@ -125,7 +125,7 @@ pub struct ScannerConfig {
 pub enum Feedback {
     /// Nothing.
     None,
-    /// BEL once for recorded, three times for anything else.
+    /// BEL once for recorded, twice for understood, three times for anything else.
     Bell,
 }
 

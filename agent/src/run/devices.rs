@@ -263,6 +263,7 @@ impl Place {
         if scanner.config.feedback == Feedback::Bell {
             scanner.line.write(match signal {
                 Signal::Good => vec![BELL],
+                Signal::Heard => vec![BELL; 2],
                 _ => vec![BELL; 3],
             });
         }
