@@ -38,6 +38,10 @@ pub mod health;
 
 pub mod decode;
 
+pub mod show;
+
+pub mod doctor;
+
 pub mod config;
 
 pub mod io;

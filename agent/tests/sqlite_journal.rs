@@ -170,7 +170,7 @@ fn child_task(task: &str, path: &Path) {
         "append" => loop {
             let head = journal.head().get();
             let new = journal.append(&events(head, head + 1 + head % 3)).unwrap();
-            if new.get() % 7 == 0 {
+            if new.get().is_multiple_of(7) {
                 journal.handle_ack(sequence(new.get() / 2)).unwrap();
                 journal.maintain().unwrap();
             }

@@ -29,12 +29,14 @@ use crate::journal::{Journal, JournalError, ReadLimit};
 mod error;
 mod lock;
 mod log;
+mod reader;
 mod row;
 mod salvage;
 mod schema;
 mod space;
 
 pub use error::OpenError;
+pub use reader::JournalReader;
 use lock::{Lock, LockError, beside};
 pub use row::{RowFault, StoredRow};
 pub use salvage::Salvage;

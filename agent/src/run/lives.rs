@@ -43,14 +43,14 @@ impl Lives {
             quota_bytes: config.journal_quota_bytes,
             retained_rows: config.retained_rows,
         };
-        let (current, salvage) = SqliteJournal::open_or_salvage(options, unix_s).map_err(with_hint)?;
+        let (current, salvage) = SqliteJournal::open_or_salvage(options, unix_s)?;
         if let Some(salvage) = &salvage {
             tell(salvage);
         }
         let head_at_start = current.head();
         let mut lives =
             Self { current, earlier: None, head_at_start, maintain_at: None, reopen_at: None, fault: None };
-        lives.find_earlier(unix_s).map_err(with_hint).context("an earlier life of the journal")?;
+        lives.find_earlier(unix_s).context("an earlier life of the journal")?;
         Ok(lives)
     }
 
@@ -310,11 +310,6 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn with_hint(error: OpenError) -> anyhow::Error {
-    let hint = error.hint();
-    anyhow::Error::new(error).context(hint)
 }
 
 fn tell(salvage: &Salvage) {

@@ -28,7 +28,7 @@ use stockwire_protocol::{Body, Epoch, Event, Sequence, When};
 use super::lock::beside;
 use super::{OpenError, row, schema, schema::Root, signed, sync_directory};
 
-mod pages;
+pub(super) mod pages;
 
 use pages::{Found, Pages};
 

@@ -27,13 +27,13 @@ const LOCAL_MAX: usize = PAGE - 35;
 const LOCAL_MIN: usize = (PAGE - 12) * 32 / 255 - 23;
 
 /// A row of table `event`, not yet checked.
-pub(super) struct Found {
-    pub(super) sequence: u64,
-    pub(super) row: Vec<u8>,
+pub(in super::super) struct Found {
+    pub(in super::super) sequence: u64,
+    pub(in super::super) row: Vec<u8>,
 }
 
 /// The file, and the committed frames of its log.
-pub(super) struct Pages {
+pub(in super::super) struct Pages {
     file: File,
     count: u64,
     /// The newest committed copy of each page in the log.
@@ -48,7 +48,7 @@ enum Value<'a> {
 }
 
 impl Pages {
-    pub(super) fn read(path: &Path) -> io::Result<Self> {
+    pub(in super::super) fn read(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let count = file.metadata()?.len() / PAGE_BYTES;
         let log = Log::read(&beside(path, "-wal"))?;
@@ -57,7 +57,7 @@ impl Pages {
     }
 
     /// The newest readable row of table `journal`.
-    pub(super) fn root(&mut self) -> Option<Root> {
+    pub(in super::super) fn root(&mut self) -> Option<Root> {
         let mut best: Option<Root> = None;
         self.records(&mut |_, values| {
             if let [Value::Blob(epoch), numbers @ ..] = values
@@ -72,7 +72,7 @@ impl Pages {
     }
 
     /// Every row of table `event`; the same one may come several times.
-    pub(super) fn events(&mut self, each: &mut dyn FnMut(Found)) {
+    pub(in super::super) fn events(&mut self, each: &mut dyn FnMut(Found)) {
         self.records(&mut |key, values| {
             if let [Value::Null, Value::Blob(row)] = values {
                 each(Found { sequence: key, row: row.to_vec() });
