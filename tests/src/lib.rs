@@ -5,6 +5,7 @@
 //! and the stock that must come of it; `site` runs the whole with the binaries that a user runs; `verify` is the list
 //! of what must pass.
 
+pub mod bench;
 pub mod device;
 pub mod peers;
 pub mod real;
@@ -12,3 +13,4 @@ pub mod script;
 pub mod site;
 pub mod standin;
 pub mod verify;
+pub mod world;
