@@ -12,9 +12,11 @@ use crate::dead_letter::{DeadLetterClass, DeadLetterId, DeadLetterState};
 use crate::store::{Store, StoreError};
 
 mod decide;
+mod desk;
+mod opening;
 mod types;
 
-pub(crate) use decide::opening;
+pub(crate) use opening::opening;
 pub use types::{
     Affected, Alarm, Counts, DeviceWrite, EventWrite, Known, KnownEvent, KnownStream, Mention, Need,
     Negative, Outcome, Publish, Replay, RowWrite, StreamKey, StreamSpan, StreamWrite, Writes,

@@ -206,10 +206,13 @@ pub fn book(index: &Index, site: &SiteId, event: &Event) -> Result<Booking, Unap
     }
 }
 
+/// Steps of one item at one place, by condition and lot.
+type Shelf = BTreeMap<(Option<Disposition>, Option<Lot>), i64>;
+
 /// The balances of counted items at counted places, by lot and condition, kept current while a group is booked.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Shelves {
-    on: HashMap<(ItemNo, PlaceNo), BTreeMap<(Option<Disposition>, Option<Lot>), i64>>,
+    on: HashMap<(ItemNo, PlaceNo), Shelf>,
 }
 
 impl Shelves {

@@ -1,22 +1,18 @@
-//! The decisions of ingest, on values alone.
+//! The decisions of ingest about a group, on values alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use sha2::{Digest as _, Sha256};
 use stockwire_protocol::cbor::{DecodeError, Message};
 use stockwire_protocol::topic::{self, Subject};
 use stockwire_protocol::{
-    Ack, AgentId, Batch, BizStep, Body, Details, Epoch, Event, IdError, Movement, MovementId, Place,
-    Quantity, Reference, Refusal, Reply, Sequence, SiteId, State, StateKind, StationId, When,
+    Ack, AgentId, Batch, Body, Event, MovementId, Refusal, Reply, Sequence, SiteId, State, StateKind,
 };
 
-use super::{
-    Alarm, DeviceWrite, EventWrite, Known, KnownEvent, KnownStream, Mention, Need, Outcome, Publish, Replay,
-    RowWrite, StreamKey, StreamSpan, StreamWrite, Writes,
-};
-use crate::catalogue::{ErpId, Index, ItemNo, PlaceNo};
+use super::desk::{Arrived, Desk, Stream, Taken};
+use super::{Alarm, Known, KnownEvent, Need, Outcome, Publish, Replay, StreamKey, StreamSpan, Writes};
+use crate::catalogue::{Index, ItemNo, PlaceNo};
 use crate::dead_letter::{DeadLetterClass, DeadLetterId, NewDeadLetter};
-use crate::ledger::{self, BalanceKey, Booking, LedgerId, OpeningLine, Shelves, Transfer, Unappliable};
+use crate::ledger::{self, Booking};
 
 /// A group of publishes, read.
 pub(super) struct Group {
@@ -35,15 +31,6 @@ enum Arrival {
     State { site: SiteId, state: State, retained: bool },
     Reply { site: SiteId, agent: AgentId, reply: Reply },
     Bad { letter: NewDeadLetter, refusal: Refusal },
-}
-
-/// A batch with the bytes of each event, as the journal holds them.
-struct Arrived {
-    site: SiteId,
-    /// Position in [`Group::streams`].
-    stream: usize,
-    batch: Batch,
-    rows: Vec<Vec<u8>>,
 }
 
 impl Group {
@@ -73,7 +60,8 @@ impl Group {
                 }
                 Ok(Read::State(site, state)) => Arrival::State { site, state, retained: publish.retained },
                 Ok(Read::Reply(site, agent, reply)) => Arrival::Reply { site, agent, reply },
-                Err((letter, refusal)) => {
+                Err(bad) => {
+                    let (letter, refusal) = *bad;
                     if let Some((_, agent)) = &letter.agent
                         && !group.latest.contains(agent)
                     {
@@ -222,7 +210,7 @@ enum Read {
 }
 
 /// Topic, then bytes, then whether the one may say what the other says.
-fn read(publish: &Publish<'_>) -> Result<Read, (NewDeadLetter, Refusal)> {
+fn read(publish: &Publish<'_>) -> Result<Read, Box<(NewDeadLetter, Refusal)>> {
     let parsed = topic::parse(publish.topic);
     let from = parsed.as_ref().map(|(site, agent, _)| (site.clone(), agent.clone()));
     let bad = |class, reason: String, refusal| {
@@ -234,7 +222,7 @@ fn read(publish: &Publish<'_>) -> Result<Read, (NewDeadLetter, Refusal)> {
             agent: from.clone(),
             movement: None,
         };
-        (letter, refusal)
+        Box::new((letter, refusal))
     };
     let undecodable = |fault: DecodeError| match fault {
         DecodeError::Version { .. } => bad(DeadLetterClass::Version, fault.to_string(), Refusal::Version),
@@ -307,348 +295,5 @@ impl Acks {
                 self.list.push((site.clone(), key.agent.clone(), ack));
             }
         }
-    }
-}
-
-/// A stream while its batches are taken.
-struct Stream<'a> {
-    known: &'a KnownStream,
-    /// Sequence of the first row in `known.held`.
-    held_first: Sequence,
-    site: Option<SiteId>,
-    watermark: Sequence,
-    frozen: bool,
-    /// Rows taken in this group: they follow the known watermark without holes.
-    fresh: Vec<usize>,
-    /// Position in [`Writes::streams`], once something is to be written.
-    write: Option<usize>,
-}
-
-impl<'a> Stream<'a> {
-    fn new((span, known): (&StreamSpan, &'a KnownStream)) -> Self {
-        Self {
-            known,
-            held_first: span.first,
-            site: known.site.clone(),
-            watermark: known.watermark,
-            frozen: known.frozen,
-            fresh: Vec::new(),
-            write: None,
-        }
-    }
-}
-
-enum Taken {
-    Yes(Option<Refusal>),
-    /// Neither applied nor answered: the agent sends it again.
-    NotReady,
-}
-
-/// Where the decisions of one transaction are collected.
-struct Desk<'a> {
-    index: &'a Index,
-    shelves: Shelves,
-    ledger_next: u64,
-    balances: HashMap<BalanceKey, i64>,
-    offers: BTreeSet<ItemNo>,
-    devices: BTreeMap<(SiteId, AgentId), DeviceWrite>,
-    writes: Writes,
-    outcome: Outcome,
-}
-
-impl<'a> Desk<'a> {
-    fn new(index: &'a Index, known: &Known, followed: &[(ItemNo, PlaceNo)], received_at_ms: i64) -> Self {
-        let mut shelves = Shelves::default();
-        for (item, place) in followed {
-            shelves.follow(*item, *place);
-        }
-        for (key, steps) in &known.balances {
-            shelves.add(key, *steps);
-        }
-        Self {
-            index,
-            shelves,
-            ledger_next: known.ledger_head.0 + 1,
-            balances: HashMap::new(),
-            offers: BTreeSet::new(),
-            devices: BTreeMap::new(),
-            writes: Writes { received_at_ms, ..Writes::default() },
-            outcome: Outcome::default(),
-        }
-    }
-
-    fn heard(&mut self, site: &SiteId, agent: &AgentId) -> &mut DeviceWrite {
-        self.devices.entry((site.clone(), agent.clone())).or_insert_with(|| DeviceWrite {
-            site: site.clone(),
-            agent: agent.clone(),
-            state: None,
-            epoch: None,
-            lost: 0,
-            retained: false,
-        })
-    }
-
-    /// One batch against its stream: the part that is known is compared, the part that is new is applied in order.
-    fn take_batch(&mut self, arrived: &Arrived, key: &StreamKey, stream: &mut Stream<'_>) -> Taken {
-        let batch = &arrived.batch;
-        // Before an ERP has told of goods and places, and of what lies there, nothing could be booked rightly: not
-        // taken and not answered, the batch stays in the journal it came from.
-        let open = self.index.sites.get(&arrived.site).map(|places| places.open);
-        if self.index.sites.is_empty() || open == Some(false) {
-            return Taken::NotReady;
-        }
-        let moved = stream.site.as_ref().filter(|site| **site != arrived.site);
-        if let Some(site) = moved {
-            // A box that was carried to another site brings a journal of the old one: its events happened there.
-            let reason =
-                format!("journal {} belongs to site {site}, it came under {}", key.epoch, arrived.site);
-            self.outcome.counts.malformed += 1;
-            let topic = topic::topic(&arrived.site, &key.agent, Subject::Events);
-            self.outcome.alarms.push(Alarm::Refused { topic: topic.clone(), reason: reason.clone() });
-            self.writes.dead_letters.push(NewDeadLetter {
-                class: DeadLetterClass::Identity,
-                reason,
-                source: topic,
-                bytes: batch.encode(),
-                agent: Some((arrived.site.clone(), key.agent.clone())),
-                movement: None,
-            });
-            return Taken::Yes(Some(Refusal::Malformed));
-        }
-        // Events are missing before this batch: nothing of it is applied, the agent goes back to the watermark.
-        if batch.first.get() > stream.watermark.get().saturating_add(1) {
-            self.outcome.counts.gaps += 1;
-            return Taken::Yes(Some(Refusal::Gap));
-        }
-        let known = (stream.watermark.get() + 1 - batch.first.get()).min(batch.events.len() as u64) as usize;
-        for at in 0..known {
-            if self.is_held(arrived, at, stream) {
-                self.outcome.counts.events_duplicate += 1;
-            } else {
-                self.quarantine(arrived, at, key);
-                stream.frozen = true;
-            }
-        }
-        if stream.frozen {
-            // Which of two lives the following events belong to cannot be known: none is merged.
-            return Taken::Yes(Some(Refusal::Conflict));
-        }
-        for at in known..batch.events.len() {
-            self.take_event(arrived, at, key, stream);
-        }
-        Taken::Yes(None)
-    }
-
-    /// Whether the event at `at`, at or below the watermark, is the one that is held under its identity.
-    fn is_held(&self, arrived: &Arrived, at: usize, stream: &Stream<'_>) -> bool {
-        let sequence = arrived.batch.first.get() + at as u64;
-        let known_through = stream.known.watermark.get();
-        let held = if sequence > known_through {
-            let fresh = stream.fresh.get((sequence - known_through - 1) as usize);
-            fresh.map(|event| &self.writes.events[*event].bytes)
-        } else {
-            stream.held(sequence)
-        };
-        // Equal bytes are the rule. Bytes of an older wire version may differ and still say the same.
-        held.is_some_and(|held| {
-            *held == arrived.rows[at]
-                || Event::decode(held).is_ok_and(|held| held == arrived.batch.events[at])
-        })
-    }
-
-    fn quarantine(&mut self, arrived: &Arrived, at: usize, key: &StreamKey) {
-        let sequence = Sequence::new(arrived.batch.first.get() + at as u64);
-        let movement = MovementId { agent: key.agent.clone(), epoch: key.epoch, sequence };
-        self.outcome.counts.conflicts += 1;
-        self.outcome.alarms.push(Alarm::Conflict { movement: movement.clone() });
-        self.writes.dead_letters.push(NewDeadLetter {
-            class: DeadLetterClass::Conflict,
-            reason: format!("{movement} is held with other bytes"),
-            source: topic::topic(&arrived.site, &key.agent, Subject::Events),
-            bytes: arrived.rows[at].clone(),
-            agent: Some((arrived.site.clone(), key.agent.clone())),
-            movement: Some(movement),
-        });
-    }
-
-    fn take_event(&mut self, arrived: &Arrived, at: usize, key: &StreamKey, stream: &mut Stream<'_>) {
-        let (site, event) = (&arrived.site, &arrived.batch.events[at]);
-        let sequence = Sequence::new(arrived.batch.first.get() + at as u64);
-        let write = *stream.write.get_or_insert_with(|| {
-            self.writes.streams.push(StreamWrite {
-                key: key.clone(),
-                site: site.clone(),
-                watermark: sequence,
-            });
-            self.writes.streams.len() - 1
-        });
-        let movement = || MovementId { agent: key.agent.clone(), epoch: key.epoch, sequence };
-        let number = self.writes.events.len();
-        let ledger = match self.apply(site, event) {
-            Ok(transfer) => transfer.map(|transfer| self.row(Some(number), transfer)),
-            Err(fault) => {
-                // Durable here all the same: its identity is used up and the stream goes on behind it.
-                self.set_aside(site, movement(), &fault, &arrived.rows[at]);
-                None
-            }
-        };
-        if let Body::Lost { count } = event.body {
-            self.outcome.counts.lost = self.outcome.counts.lost.saturating_add(count);
-            self.outcome.alarms.push(Alarm::Lost { movement: movement(), count });
-            let device = self.heard(site, &key.agent);
-            device.lost = device.lost.saturating_add(count);
-        }
-        self.mention(number, event);
-        self.writes.events.push(EventWrite {
-            stream: write,
-            sequence,
-            bytes: arrived.rows[at].clone(),
-            ledger,
-        });
-        self.outcome.counts.events_new += 1;
-        stream.fresh.push(number);
-        stream.site.get_or_insert_with(|| site.clone());
-        stream.watermark = sequence;
-        self.writes.streams[write].watermark = sequence;
-    }
-
-    fn set_aside(&mut self, site: &SiteId, movement: MovementId, fault: &Unappliable, row: &[u8]) {
-        let reason = fault.to_string();
-        self.outcome.counts.unappliable += 1;
-        self.outcome.alarms.push(Alarm::Unappliable { movement: movement.clone(), reason: reason.clone() });
-        self.writes.dead_letters.push(NewDeadLetter {
-            class: DeadLetterClass::Unappliable,
-            reason,
-            source: topic::topic(site, &movement.agent, Subject::Events),
-            bytes: row.to_vec(),
-            agent: Some((site.clone(), movement.agent.clone())),
-            movement: Some(movement),
-        });
-    }
-
-    /// What the event does to the books, a count resolved against what they say now.
-    fn apply(&self, site: &SiteId, event: &Event) -> Result<Option<Transfer>, Unappliable> {
-        Ok(self.shelves.adjustment(ledger::book(self.index, site, event)?))
-    }
-
-    /// Enters a transfer: a row, and its two entries into the balances.
-    fn row(&mut self, event: Option<usize>, transfer: Transfer) -> LedgerId {
-        let id = LedgerId(self.ledger_next);
-        self.ledger_next += 1;
-        for (key, steps) in transfer.entries() {
-            self.shelves.add(&key, steps);
-            *self.balances.entry(key).or_default() += steps;
-        }
-        if transfer.steps != 0 {
-            self.outcome.affected.postings = true;
-            if self.index.listed.contains(&transfer.item) {
-                self.offers.insert(transfer.item);
-            }
-        }
-        self.writes.rows.push(RowWrite { id, event, transfer });
-        id
-    }
-
-    /// Words somebody may search for. The item is found by its number in the books.
-    fn mention(&mut self, event: usize, recorded: &Event) {
-        let Some(details) = details(recorded) else { return };
-        let plate = details.license_plate.map(|plate| plate.to_string());
-        let words = [
-            details.correlation.as_ref().map(|word| word.as_str()),
-            details.reference.as_ref().map(|word| word.as_str()),
-            details.lot.as_ref().map(|word| word.as_str()),
-            details.serial.as_ref().map(|word| word.as_str()),
-            plate.as_deref(),
-        ];
-        let first = self.writes.mentions.len();
-        for word in words.into_iter().flatten() {
-            if self.writes.mentions[first..].iter().all(|mention| mention.word != word) {
-                self.writes.mentions.push(Mention { word: word.to_string(), event });
-            }
-        }
-    }
-
-    fn finish(mut self) -> (Writes, Outcome) {
-        self.outcome.affected.offers = !self.offers.is_empty();
-        self.writes.offers = self.offers.into_iter().collect();
-        self.writes.balances = self.balances.into_iter().filter(|(_, steps)| *steps != 0).collect();
-        // Neighbours in the key are neighbours on the page, and replicas take their locks in one order.
-        self.writes.balances.sort_unstable();
-        self.writes.devices = self.devices.into_values().collect();
-        (self.writes, self.outcome)
-    }
-}
-
-impl Stream<'_> {
-    /// The bytes held under a sequence at or below the known watermark.
-    fn held(&self, sequence: u64) -> Option<&Vec<u8>> {
-        let at = sequence.checked_sub(self.held_first.get())?;
-        self.known.held.get(at as usize)
-    }
-}
-
-fn details(event: &Event) -> Option<&Details> {
-    match &event.body {
-        Body::Movement(movement) => Some(&movement.details),
-        Body::Count(count) => Some(&count.details),
-        Body::Lost { .. } => None,
-    }
-}
-
-/// The opening stock as events like any other, so that the books are rebuilt from events alone: one stream for
-/// each site, under an agent name that no box has.
-///
-/// # Errors
-/// The first line that the catalogue cannot hold, in words.
-pub(crate) fn opening(
-    index: &Index,
-    head: LedgerId,
-    at_ms: i64,
-    (instance, erp): (&str, &ErpId),
-    lines: &[OpeningLine],
-) -> Result<Writes, String> {
-    let text = |fault: IdError| fault.to_string();
-    let agent = AgentId::new(format!("opening-{erp}")).map_err(text)?;
-    let station = StationId::new("gateway").map_err(text)?;
-    let reference = Reference::new("opening").map_err(text)?;
-    let mut sites: BTreeMap<&SiteId, Vec<Event>> = BTreeMap::new();
-    for line in lines.iter().filter(|line| line.quantity.steps != 0) {
-        let (loss, at) = (Place::Loss, Place::At(line.location.clone()));
-        let (from, to) = if line.quantity.steps > 0 { (loss, at) } else { (at, loss) };
-        let steps = line.quantity.steps.checked_abs().ok_or("an opening quantity is too large")?;
-        let movement = Movement {
-            step: BizStep::StockTaking,
-            item: line.item.clone(),
-            quantity: Quantity { steps, uom: line.quantity.uom },
-            from,
-            to,
-            station: station.clone(),
-            details: Details { reference: Some(reference.clone()), ..Details::default() },
-        };
-        let event = Event { when: When::Synced { unix_ms: at_ms }, body: Body::Movement(movement) };
-        sites.entry(&line.site).or_default().push(event);
-    }
-    let known = Known { ledger_head: head, ..Known::default() };
-    let mut desk = Desk::new(index, &known, &[], at_ms);
-    let fresh = KnownStream::default();
-    for (stream, (site, events)) in sites.into_iter().enumerate() {
-        // Another database gives its opening another identity.
-        let hash = Sha256::digest(format!("{instance}/{erp}/{site}"));
-        let mut epoch = [0; 16];
-        epoch.copy_from_slice(&hash[..16]);
-        let key = StreamKey { agent: agent.clone(), epoch: Epoch::from_bytes(epoch) };
-        let rows = events.iter().map(Message::encode).collect();
-        let batch = Batch { agent: agent.clone(), epoch: key.epoch, first: Sequence::new(1), events };
-        let span = StreamSpan { key: key.clone(), first: batch.first, last: batch.last() };
-        let arrived = Arrived { site: site.clone(), stream, batch, rows };
-        let mut state = Stream::new((&span, &fresh));
-        for at in 0..arrived.batch.events.len() {
-            desk.take_event(&arrived, at, &key, &mut state);
-        }
-    }
-    let (writes, outcome) = desk.finish();
-    match outcome.alarms.first() {
-        Some(Alarm::Unappliable { reason, .. }) => Err(reason.clone()),
-        _ => Ok(writes),
     }
 }

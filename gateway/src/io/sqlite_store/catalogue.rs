@@ -348,7 +348,7 @@ pub(super) fn items(
                ORDER BY item LIMIT ?3";
     let mut statement = connection.prepare_cached(sql).map_err(database(READING))?;
     let after = after.map_or("", ItemId::as_str);
-    let rows = statement
+    statement
         .query_map(params![after, search.to_lowercase(), page_rows(limit) as i64], |row| {
             Ok(Item {
                 id: text(row, 0)?,
@@ -360,8 +360,7 @@ pub(super) fn items(
             })
         })
         .and_then(Iterator::collect)
-        .map_err(database(READING));
-    rows
+        .map_err(database(READING))
 }
 
 /// Active channels.

@@ -334,7 +334,7 @@ fn read_lines(connection: &Connection, batch: i64) -> Result<Vec<PostingLine>, S
                JOIN place f ON f.no = ledger.from_place JOIN place t ON t.no = ledger.to_place
                WHERE posting.batch = ?1 ORDER BY ledger.id";
     let mut statement = connection.prepare_cached(sql).map_err(database(TAKING))?;
-    let rows = statement
+    statement
         .query_map([batch], |row| {
             let movement = MovementId {
                 agent: text(row, 1)?,
@@ -366,8 +366,7 @@ fn read_lines(connection: &Connection, batch: i64) -> Result<Vec<PostingLine>, S
             })
         })
         .and_then(Iterator::collect)
-        .map_err(database(TAKING));
-    rows
+        .map_err(database(TAKING))
 }
 
 pub(super) fn recent(
