@@ -12,7 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, StopBits};
@@ -118,17 +118,13 @@ impl Port {
         let mut buffer = vec![0; READ_BYTES];
         loop {
             tokio::select! {
-                ready = stream.readable() => {
-                    if let Err(error) = ready {
-                        return Ok(error);
-                    }
-                    match stream.try_read(&mut buffer) {
-                        Ok(0) => return Ok(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                        Ok(length) => self.tell(PortEvent::Bytes(buffer[..length].to_vec())).await?,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Err(error) => return Ok(error),
-                    }
-                }
+                // Not `readable` and `try_read`: that pair never takes back the readiness, and a quiet port then costs a
+                // whole core.
+                read = stream.read(&mut buffer) => match read {
+                    Ok(0) => return Ok(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                    Ok(length) => self.tell(PortEvent::Bytes(buffer[..length].to_vec())).await?,
+                    Err(error) => return Ok(error),
+                },
                 bytes = self.writes.recv() => {
                     let bytes = bytes.ok_or(Unheard)?;
                     match timeout(WRITE_WAIT, stream.write_all(&bytes)).await {
