@@ -58,6 +58,8 @@ pub struct ErpSender {
     catalogue_due: Duration,
     catalogue_revision: u64,
     books_open: bool,
+    /// The store was asked for both.
+    resumed: bool,
     /// New work is held back until this time, so that it shares a document.
     gathering_until: Option<Duration>,
     orders: VecDeque<Reply>,
@@ -111,13 +113,28 @@ impl ErpSender {
             catalogue_due: Duration::ZERO,
             catalogue_revision: 0,
             books_open: false,
+            resumed: false,
             gathering_until: None,
             orders: VecDeque::new(),
         }
     }
 
+    /// After a restart everything is there already, and ingest need not wait for an ERP that may be down.
+    fn resume(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+        let revision = store.catalogue_revision()?;
+        // Books that hold a row were opened before it was written.
+        if revision > 0 && store.gauges()?.ledger_head > 0 {
+            (self.catalogue_revision, self.books_open) = (revision, true);
+        }
+        self.resumed = true;
+        Ok(())
+    }
+
     /// Chooses the next piece of work; the wait when there is none.
     fn choose(&mut self, at: Moment, store: &mut dyn Store) -> Result<Option<Want>, StoreError> {
+        if !self.resumed {
+            self.resume(&*store)?;
+        }
         if self.desk.endpoint.rest_until() > at.now {
             return Ok(Some(Want::Wait(self.desk.endpoint.rest_until())));
         }
