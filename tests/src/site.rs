@@ -2,10 +2,12 @@
 //!
 //! The binaries are the ones that a user runs; they are configured by files and spoken to through their own doors.
 
+pub mod books;
 mod keeper;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -119,7 +121,8 @@ impl Site {
             shop.user,
             folder.join("shop.password"),
         );
-        std::fs::write(folder.join("gateway.toml"), gateway).context("writing the gateway's configuration")?;
+        std::fs::write(folder.join("gateway.toml"), gateway)
+            .context("writing the gateway's configuration")?;
         let scale = ports.scale.as_ref().map_or_else(String::new, |(port, protocol)| {
             format!("[station.scale]\nport = {port:?}\nprotocol = {protocol:?}\n")
         });
@@ -200,8 +203,13 @@ impl Site {
     /// # Errors
     /// When the agent does not answer.
     pub fn agent_status(&self) -> Result<Value> {
-        let text = self.agent_command(&["status", "--json"])?;
-        serde_json::from_str(&text).context("reading the agent's status")
+        let mut command = Command::new(program("stockwire-agent")?);
+        command.args(["status", "--json", "--config"]).arg(self.folder().join("agent.toml"));
+        let output = command.output().context("asking the agent")?;
+        // Its exit code tells how the agent is, which is in the answer as well.
+        serde_json::from_slice(&output.stdout).with_context(|| {
+            format!("the agent's status: {}{}", output.status, String::from_utf8_lossy(&output.stderr))
+        })
     }
 
     /// Runs a command of the agent with this site's configuration and gives what it prints.
@@ -258,6 +266,49 @@ impl Site {
         self.agent.take().context("the agent does not run")?.kill9()
     }
 
+    /// Ends the gateway by SIGTERM and checks that it ends well.
+    ///
+    /// # Errors
+    /// When it does not run, had to be killed or ended badly.
+    pub fn stop_gateway(&mut self) -> Result<()> {
+        end("gateway", self.gateway.take().context("the gateway does not run")?)
+    }
+
+    /// Ends the agent by SIGTERM and checks that it ends well.
+    ///
+    /// # Errors
+    /// When it does not run, had to be killed or ended badly.
+    pub fn stop_agent(&mut self) -> Result<()> {
+        end("agent", self.agent.take().context("the agent does not run")?)
+    }
+
+    /// Whether the gateway was started and not ended by us.
+    ///
+    /// # Errors
+    /// When it ended by itself.
+    pub fn gateway_runs(&mut self) -> Result<bool> {
+        runs("gateway", &mut self.gateway)
+    }
+
+    /// Whether the agent was started and not ended by us.
+    ///
+    /// # Errors
+    /// When it ended by itself.
+    pub fn agent_runs(&mut self) -> Result<bool> {
+        runs("agent", &mut self.agent)
+    }
+
+    /// Changes a configuration, `agent.toml` or `gateway.toml`, before the program is started.
+    ///
+    /// # Errors
+    /// When the text to be replaced does not stand there once.
+    pub fn configure(&self, name: &str, replace: &str, with: &str) -> Result<()> {
+        let path = self.folder().join(name);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {name}"))?;
+        ensure!(text.matches(replace).count() == 1, "{replace:?} does not stand once in {name}:\n{text}");
+        std::fs::write(&path, text.replace(replace, with)).with_context(|| format!("writing {name}"))
+    }
+
     /// Whether both programs run.
     pub fn is_running(&mut self) -> bool {
         let runs = |child: &mut Option<Child>| child.as_mut().is_none_or(Child::is_running);
@@ -269,15 +320,9 @@ impl Site {
     /// # Errors
     /// When one had to be killed or ended badly.
     pub fn stop(&mut self) -> Result<()> {
-        let end = |name: &str, child: Option<Child>| -> Result<()> {
-            let Some(mut child) = child else { return Ok(()) };
-            let status: ExitStatus = child.terminate()?;
-            ensure!(status.success(), "the {name} ended with {status}\n{}", child.log());
-            Ok(())
-        };
         let (agent, gateway) = (self.agent.take(), self.gateway.take());
-        end("agent", agent)?;
-        end("gateway", gateway)
+        agent.map_or(Ok(()), |agent| end("agent", agent))?;
+        gateway.map_or(Ok(()), |gateway| end("gateway", gateway))
     }
 
     /// The end of both logs.
@@ -290,6 +335,18 @@ impl Site {
     }
 }
 
+fn end(name: &str, mut child: Child) -> Result<()> {
+    let status: ExitStatus = child.terminate()?;
+    ensure!(status.success(), "the {name} ended with {status}\n{}", child.log());
+    Ok(())
+}
+
+fn runs(name: &str, child: &mut Option<Child>) -> Result<bool> {
+    let Some(child) = child else { return Ok(false) };
+    ensure!(child.is_running(), "the {name} ended by itself\n{}", child.log());
+    Ok(true)
+}
+
 fn output(name: &str, arguments: &[&str], config: &Path) -> Result<String> {
     let output = Command::new(program(name)?).args(arguments).arg("--config").arg(config).output()?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -298,6 +355,28 @@ fn output(name: &str, arguments: &[&str], config: &Path) -> Result<String> {
         bail!("{name} {words}: {}\n{}{}", output.status, text(&output.stdout), text(&output.stderr));
     }
     Ok(text(&output.stdout))
+}
+
+/// Builds the agent and the gateway in the profile of the program that asks, so that they stand beside it; once in a
+/// process.
+///
+/// # Errors
+/// When they do not build; cargo has said why.
+pub fn build() -> Result<()> {
+    static DONE: OnceLock<bool> = OnceLock::new();
+    let build = || {
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        // With the tests among them cargo takes the same features of every dependency as it did for this program;
+        // without, it would build the larger ones a second time.
+        command.args(["build", "--locked", "--bins"]);
+        command.args(["-p", "stockwire-agent", "-p", "stockwire-gateway", "-p", "stockwire-tests"]);
+        if !cfg!(debug_assertions) {
+            command.arg("--release");
+        }
+        command.status().is_ok_and(|status| status.success())
+    };
+    ensure!(*DONE.get_or_init(build), "the agent and the gateway do not build");
+    Ok(())
 }
 
 /// A program of this workspace, built beside the one that asks.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -13,7 +13,7 @@ use stockwire_tests::peers::{Peers, differences, expected_shop};
 use stockwire_tests::real::World;
 use stockwire_tests::real::process::eventually;
 use stockwire_tests::script::{self, Act, Stock};
-use stockwire_tests::site::{Broker, CHANNEL, Keeper, Ports, SITE, Site};
+use stockwire_tests::site::{self, Broker, CHANNEL, Keeper, Ports, SITE, Site};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Starts broker, gateway and agent with virtual devices, an ERP and a shop, and tells what happens.
@@ -55,7 +55,7 @@ const PACE: Duration = Duration::from_secs(4);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match build().and_then(|()| runtime(&arguments)) {
+    match site::build().and_then(|()| runtime(&arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
             eprintln!("demo: {fault:#}");
@@ -67,18 +67,6 @@ fn main() -> ExitCode {
     }
 }
 
-/// The programs are built in the profile of this one, so that they stand beside it.
-fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--locked", "--quiet", "-p", "stockwire-agent", "-p", "stockwire-gateway"]);
-    if !cfg!(debug_assertions) {
-        command.arg("--release");
-    }
-    let status = command.status().context("starting cargo")?;
-    ensure!(status.success(), "the agent and the gateway do not build");
-    Ok(())
-}
 
 fn runtime(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -162,7 +150,8 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     let scanning = Instant::now();
     for (at, act) in acts.iter().enumerate() {
         // The devices block; the stand-ins must go on answering meanwhile.
-        tokio::task::block_in_place(|| keeper.perform(&world, act)).with_context(|| site.logs())?;
+        tokio::task::block_in_place(|| keeper.perform(&world, act))
+            .with_context(|| format!("{}\n{:?}", site.logs(), site.agent_status()))?;
         act.apply(&world, SITE, &mut stock);
         if !arguments.headless {
             say(arguments, format!("   movement {:>3}  {}", at + 1, act.describe(&world)));
@@ -175,12 +164,14 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     check(&world, &mut site, &peers, &stock).await?;
     let arrived = scanning.elapsed();
     let extra = u64::from(!arguments.headless);
+    // The opening stock stands in the books as events of the gateway's own.
+    let opening = script::opening(&world).len() as u64;
     let books: Value = serde_json::from_str(&site.gateway_command(&["verify-books", "--json"])?)?;
     ensure!(books["right"] == true, "the books disagree with themselves: {books}");
     ensure!(
-        books["events"].as_u64() == Some(acts.len() as u64 + extra),
-        "{} acts were recorded, the books hold {} events",
-        acts.len(),
+        books["events"].as_u64() == Some(opening + acts.len() as u64 + extra),
+        "{} acts were recorded after {opening} lines of opening stock, and the books hold {} events",
+        acts.len() as u64 + extra,
         books["events"]
     );
     tokio::task::block_in_place(|| site.stop())?;

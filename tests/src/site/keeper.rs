@@ -17,6 +17,8 @@ pub struct Keeper {
     pub scale: MtSicsScale,
     /// Longest wait for a signal.
     pub patience: Duration,
+    /// The stroke at which the last act ended, and what was heard after it.
+    pub ended_at: Option<(Stroke, Option<Heard>)>,
 }
 
 /// How an act ended for the storekeeper.
@@ -43,6 +45,7 @@ impl Keeper {
             scanner: LineScanner::plug(&folder.join("scanner"))?,
             scale: MtSicsScale::plug(&folder.join("scale"))?,
             patience: Duration::from_secs(10),
+            ended_at: None,
         })
     }
 
@@ -53,7 +56,7 @@ impl Keeper {
     pub fn perform(&mut self, world: &World, act: &Act) -> Result<()> {
         match self.attempt(world, act)? {
             Outcome::Recorded => Ok(()),
-            outcome => bail!("{}: {outcome:?}", act.describe(world)),
+            outcome => bail!("{}: {outcome:?} at {:?}", act.describe(world), self.ended_at),
         }
     }
 
@@ -80,6 +83,7 @@ impl Keeper {
                     continue;
                 }
             };
+            self.ended_at = Some((stroke.clone(), heard));
             let records = matches!(stroke, Stroke::Record(_) | Stroke::Weigh(_));
             match (records, heard) {
                 (true, Some(Heard::Good)) => recorded = true,
