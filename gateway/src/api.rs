@@ -6,13 +6,13 @@ mod problem;
 mod read;
 mod write;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -259,10 +259,8 @@ pub fn router(api: Arc<Api>) -> Router {
 /// A key in `Authorization: Bearer`, or a request from this machine when that is trusted.
 async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    // A proxy on this machine speaks for people elsewhere, and says so.
-    let forwarded =
-        request.headers().contains_key("x-forwarded-for") || request.headers().contains_key("forwarded");
-    if api.trust_loopback && !forwarded && from.is_some_and(|ip| ip.is_loopback()) {
+    if api.trust_loopback && from.is_some_and(|ip| ip.is_loopback()) && is_at_this_machine(request.headers())
+    {
         return next.run(request).await;
     }
     let header = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
@@ -275,6 +273,19 @@ async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next)
         Ok(None) => Problem::unauthorized("this API key is unknown or revoked").into_response(),
         Err(fault) => Problem::from(fault).into_response(),
     }
+}
+
+/// Whether a request from a loopback address is meant by somebody at this machine. A proxy speaks for people elsewhere
+/// and says so; a page from elsewhere, open in a browser here, gives itself away by its origin or by the name it had
+/// resolved to this machine.
+fn is_at_this_machine(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("unreadable"));
+    let host = text("host").unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let local = name == "localhost"
+        || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+    let own = text("origin").is_none_or(|origin| origin == format!("http://{host}"));
+    local && own && text("x-forwarded-for").is_none() && text("forwarded").is_none()
 }
 
 /// No page may be framed, sniffed or load anything from elsewhere: what is shown comes from barcodes.
@@ -305,5 +316,32 @@ async fn metrics(State(api): State<Arc<Api>>) -> Response {
             (kind, api.metrics.print(&gauges, crate::io::unix_ms())).into_response()
         }
         Err(fault) => Problem::from(fault).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[(&'static str, &'static str)], expected: bool) {
+        let map = headers.iter().map(|(name, value)| {
+            (axum::http::HeaderName::from_static(name), HeaderValue::from_static(value))
+        });
+        assert_eq!(is_at_this_machine(&map.collect()), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn only_who_sits_here_is_trusted_without_a_key() {
+        check(&[("host", "127.0.0.1:8480")], true);
+        check(&[("host", "localhost:8480")], true);
+        check(&[("host", "[::1]:8480")], true);
+        check(&[("host", "127.0.0.1:8480"), ("origin", "http://127.0.0.1:8480")], true);
+        check(&[], false);
+        check(&[("host", "evil.example:8480")], false);
+        check(&[("host", "127.0.0.1:8480"), ("origin", "https://evil.example")], false);
+        check(&[("host", "127.0.0.1:8480"), ("origin", "null")], false);
+        check(&[("host", "127.0.0.1:8480"), ("x-forwarded-for", "192.0.2.1")], false);
+        check(&[("host", "127.0.0.1:8480"), ("forwarded", "for=192.0.2.1")], false);
     }
 }

@@ -401,7 +401,7 @@ mod tests {
                 "line 7: mqtt.foo is no known key; `print-config` shows all of them",
                 "line 9: [erp] lacks key_file",
                 "line 9: [erp] lacks url",
-                "line 10: erp.kind = \"sap\": there is no ERP connector of that kind; known: tryton",
+                "line 10: erp.kind = \"sap\": there is no ERP connector named \"sap\"; there are tryton",
                 "line 11: erp.batch_lines must be a whole number from 1 to 100, got string",
                 "line 12: [channel] lacks kind",
                 "line 12: [channel] lacks password_file",

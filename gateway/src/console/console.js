@@ -20,6 +20,7 @@ function row(cells) {
     const td = document.createElement('td');
     const { text, kind } = typeof cell === 'object' && cell ? cell : { text: cell };
     td.textContent = text ?? '';
+    if (kind === 'empty') td.colSpan = 20;
     if (kind) td.className = kind;
     tr.append(td);
   }
@@ -32,8 +33,10 @@ const number = text => ({ text, kind: 'number' });
 function movementRow(m) {
   const tr = row([clock(m.occurred_at), m.site, m.kind === 'count' ? 'count' : m.step, m.item,
     number(m.quantity + (m.uom === 'H87' ? '' : ' ' + m.uom)), m.from, m.to, m.station]);
-  tr.title = m.movement;
-  tr.addEventListener('dblclick', () => trace(m.movement));
+  tr.title = 'Trace ' + m.movement;
+  tr.tabIndex = 0;
+  tr.addEventListener('click', () => trace(m.movement));
+  tr.addEventListener('keydown', event => { if (event.key === 'Enter') trace(m.movement); });
   return tr;
 }
 

@@ -1,0 +1,175 @@
+//! The HTTP door against its own OpenAPI document, on a running site.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says by panicking what went wrong")]
+
+use serde_json::Value;
+use stockwire_tests::peers::Peers;
+use stockwire_tests::real::World;
+use stockwire_tests::real::process::{Scratch, eventually};
+use stockwire_tests::script;
+use stockwire_tests::site::{self, Broker, Keeper, Ports, SITE, Site};
+
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// What a value must be by a schema of the document; the first difference is named.
+fn fits(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.rsplit('/').next().unwrap();
+        return fits(document, &document["components"]["schemas"][name], value, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let tried: Vec<String> =
+            choices.iter().filter_map(|one| fits(document, one, value, at).err()).collect();
+        return if tried.len() < choices.len() { Ok(()) } else { Err(tried.join(" and ")) };
+    }
+    let kinds: Vec<&str> = match &schema["type"] {
+        Value::String(kind) => vec![kind],
+        Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => return Err(format!("{at}: the schema {schema} has no type")),
+    };
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_i64() || number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    if !kinds.contains(&kind) {
+        return Err(format!("{at}: {kinds:?} expected, got {value}"));
+    }
+    match value {
+        Value::Array(list) => {
+            let each =
+                |(n, one): (usize, &Value)| fits(document, &schema["items"], one, &format!("{at}[{n}]"));
+            list.iter().enumerate().try_for_each(each)
+        }
+        Value::Object(map) => {
+            for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                if !map.contains_key(name) {
+                    return Err(format!("{at} lacks {name}"));
+                }
+            }
+            for (name, inside) in map {
+                match schema["properties"].get(name) {
+                    Some(schema) => fits(document, schema, inside, &format!("{at}.{name}"))?,
+                    None => return Err(format!("{at} has {name}, which the document does not know")),
+                }
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key() {
+    site::build().unwrap();
+    let world = World::standard();
+    let peers = Peers::stand_in(&world).await.unwrap();
+    let devices = Scratch::new("devices").unwrap();
+    let mut keeper = Keeper::plug(devices.path()).unwrap();
+    let ports = Ports {
+        scanner: keeper.scanner.port().into(),
+        scale: Some((keeper.scale.port().into(), "mt-sics".into())),
+    };
+    let mut site =
+        Site::new(Broker::Embedded, &peers.erp_door(), &peers.shop_door().unwrap(), &ports).unwrap();
+    site.start_gateway().unwrap();
+    site.gateway_ready().await.unwrap();
+    site.start_agent().unwrap();
+    site.agent_ready().await.unwrap();
+    for act in script::acts(&world, SITE, 3, 7) {
+        tokio::task::block_in_place(|| keeper.perform(&world, &act)).unwrap();
+    }
+    // Something to set aside: a message that is none.
+    publish_garbage(&site).await;
+    let letter = eventually("the garbage is set aside", SOON, || async {
+        let page = site.get("/v1/dead-letters?state=open").await?;
+        Ok(page["rows"].get(0).and_then(|row| row["id"].as_i64()))
+    })
+    .await
+    .unwrap();
+    eventually("the movements are booked", SOON, || async {
+        let page = site.get("/v1/movements?limit=3").await?;
+        Ok((page["rows"][2]["station"] == "pack-1").then_some(()))
+    })
+    .await
+    .unwrap();
+
+    eventually("the shop's SKUs are known", SOON, || async {
+        let page = site.get("/v1/availability?limit=1").await?;
+        Ok(page["rows"][0]["published"].is_object().then_some(()))
+    })
+    .await
+    .unwrap();
+
+    let document = site.get("/openapi.json").await.unwrap();
+    let client = reqwest::Client::new();
+    let key = site.gateway_command(&["api-key", "create", "test"]).unwrap().trim().to_owned();
+    let mut asked = 0;
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let filled = path
+                .replace("{channel}", "shop")
+                .replace("{sku}", "SKU-0001")
+                .replace("{site}", SITE)
+                .replace("{agent}", site::AGENT)
+                .replace("{id}", &letter.to_string())
+                .replace("{key}", "SKU-0001");
+            let url = format!("{}{filled}", site.url());
+            let request = || match method.as_str() {
+                "get" => client.get(&url),
+                "post" => client.post(&url).json(&serde_json::json!({"why": "seen in a test"})),
+                other => panic!("{other} {path}"),
+            };
+            // As if through a proxy: from outside, without and with a key.
+            let outside = || request().header("x-forwarded-for", "192.0.2.1");
+            assert_eq!(outside().send().await.unwrap().status(), 401, "{method} {path} without a key");
+            assert_eq!(
+                outside().bearer_auth("sw_wrong").send().await.unwrap().status(),
+                401,
+                "{method} {path}"
+            );
+            let answer = outside().bearer_auth(&key).send().await.unwrap();
+            assert_eq!(answer.status(), 200, "{method} {path}");
+            asked += 1;
+            if let Some(schema) = operation["responses"]["200"]["content"].get("application/json") {
+                let value: Value = answer.json().await.unwrap();
+                fits(&document, &schema["schema"], &value, path).unwrap();
+            }
+        }
+    }
+    assert!(asked > 12, "{asked} operations");
+    site.gateway_command(&["api-key", "revoke", "test"]).unwrap();
+    let url = format!("{}/v1/stock", site.url());
+    let revoked =
+        client.get(&url).header("forwarded", "for=192.0.2.1").bearer_auth(&key).send().await.unwrap();
+    assert_eq!(revoked.status(), 401);
+    // Refusals name the field.
+    let refused = client.get(format!("{url}?site=A/B")).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    let problem: Value = refused.json().await.unwrap();
+    fits(&document, &document["components"]["schemas"]["Problem"], &problem, "problem").unwrap();
+    assert_eq!(problem["field"], "site");
+    tokio::task::block_in_place(|| site.stop()).unwrap();
+}
+
+/// Publishes bytes that are no message, under the agent's name.
+async fn publish_garbage(site: &Site) {
+    let config = std::fs::read_to_string(site.folder().join("gateway.toml")).unwrap();
+    let port = config.lines().find_map(|line| line.strip_prefix("port = ")).unwrap().parse().unwrap();
+    let mut options = rumqttc::MqttOptions::new("garbage-1", (String::from("127.0.0.1"), port));
+    options.set_keep_alive(30);
+    let (client, mut link) = rumqttc::AsyncClient::builder(options).capacity(10).build();
+    let topic = format!("stockwire/v1/{SITE}/{}/up/events", site::AGENT);
+    let options = rumqttc::PublishOptions::at_least_once();
+    client.publish(topic, vec![0xff; 40], options).await.unwrap();
+    loop {
+        if let rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_)) = link.poll().await.unwrap() {
+            return;
+        }
+    }
+}
