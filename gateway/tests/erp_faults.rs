@@ -20,7 +20,7 @@ use stockwire_gateway::store::{DeadLetterQuery, PAGE_ROWS_MAX, Reader as _, Stor
 use warehouse::{Warehouse, books};
 
 /// Seeds of one run; each takes some milliseconds.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 /// Waits of a sender in one phase: far beyond what any seed needs.
 const WAITS_MAX: u32 = 20_000;
 

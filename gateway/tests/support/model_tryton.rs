@@ -49,10 +49,10 @@ pub(crate) struct ModelTryton {
     pub(crate) documents: Vec<Document>,
     /// Pieces by (location, product).
     stock: BTreeMap<(i64, i64), i64>,
-    /// Calls whose senders gave up, still on their way.
-    delayed: Vec<Request>,
-    /// Calls that changed something or tried to.
-    pub(crate) calls: u64,
+    /// Calls whose senders gave up, still on their way. A create has its id already, as in a database whose sequence
+    /// is drawn before the commit: so a document that appears late can be the oldest.
+    delayed: Vec<(Request, i64)>,
+    last_id: i64,
 }
 
 const SUPPLIER: i64 = 1;
@@ -90,8 +90,8 @@ impl ModelTryton {
         // What was thought lost arrives at any time, in any order.
         while !self.delayed.is_empty() && dice.chance(30) {
             let at = dice.below(self.delayed.len() as u64) as usize;
-            let late = self.delayed.remove(at);
-            self.perform(&late);
+            let (late, id) = self.delayed.remove(at);
+            self.perform_as(&late, id);
         }
         let lost = || Loss::NoAnswer { message: "timed out".into() };
         if !dice.chance(trouble) {
@@ -106,7 +106,8 @@ impl ModelTryton {
             }
             3 => {
                 if request.method == Method::Post {
-                    self.delayed.push(request.clone());
+                    self.last_id += 1;
+                    self.delayed.push((request.clone(), self.last_id));
                 }
                 Err(lost())
             }
@@ -129,21 +130,25 @@ impl ModelTryton {
     pub(crate) fn settle(&mut self, dice: &mut Dice) {
         while !self.delayed.is_empty() {
             let at = dice.below(self.delayed.len() as u64) as usize;
-            let late = self.delayed.remove(at);
-            self.perform(&late);
+            let (late, id) = self.delayed.remove(at);
+            self.perform_as(&late, id);
         }
     }
 
     fn perform(&mut self, request: &Request) -> Answer {
+        self.last_id += 1;
+        self.perform_as(request, self.last_id)
+    }
+
+    /// `new_id` is for a document that comes into being.
+    fn perform_as(&mut self, request: &Request, new_id: i64) -> Answer {
         let parts: Vec<&str> = request.path.trim_start_matches('/').split('/').collect();
         match (request.method, parts.as_slice()) {
             (Method::Get, [model]) => self.search(model, request),
             (Method::Post, [model]) => {
-                self.calls += 1;
-                self.create(model, request.body.as_ref().unwrap())
+                self.create(model, request.body.as_ref().unwrap(), new_id)
             }
             (Method::Post, [model, id, call]) => {
-                self.calls += 1;
                 self.call(model, id.parse().unwrap(), call)
             }
             other => panic!("{other:?}"),
@@ -197,7 +202,7 @@ impl ModelTryton {
         ok(&Value::Array(rows.into_iter().filter(|row| row["id"].as_i64() > Some(after)).collect()))
     }
 
-    fn create(&mut self, model: &str, body: &Value) -> Answer {
+    fn create(&mut self, model: &str, body: &Value, new_id: i64) -> Answer {
         let id = |line: &Value, name: &str| line[name].as_i64().unwrap();
         let mut lines = Vec::new();
         for line in body["moves"][0][1].as_array().unwrap() {
@@ -218,11 +223,11 @@ impl ModelTryton {
                 return refusal("The value for field \"Moves\" is not valid according to its domain.");
             }
         }
-        let id = self.documents.len() as i64 + 1;
         let state = if body["state"] == "waiting" { "waiting" } else { "draft" };
         let reference = body["reference"].as_str().unwrap().to_owned();
-        self.documents.push(Document { id, model: model.to_owned(), reference, state, lines });
-        ok(&json!({"id": id, "state": state}))
+        self.documents.push(Document { id: new_id, model: model.to_owned(), reference, state, lines });
+        self.documents.sort_by_key(|document| document.id);
+        ok(&json!({"id": new_id, "state": state}))
     }
 
     fn call(&mut self, model: &str, id: i64, call: &str) -> Answer {
