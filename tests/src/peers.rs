@@ -69,11 +69,14 @@ impl Peers {
     /// When the password's file cannot be read.
     pub fn shop_door(&self) -> Result<ShopDoor> {
         match &self.shop {
-            Shop::StandIn(shop) => {
-                Ok(ShopDoor { url: shop.url().into(), user: "superadmin".into(), password: shop.password().into() })
-            }
+            Shop::StandIn(shop) => Ok(ShopDoor {
+                url: shop.url().into(),
+                user: "superadmin".into(),
+                password: shop.password().into(),
+            }),
             Shop::Vendure(shop) => {
-                let password = std::fs::read_to_string(shop.password_file()).context("the shop's password")?;
+                let password =
+                    std::fs::read_to_string(shop.password_file()).context("the shop's password")?;
                 Ok(ShopDoor { url: shop.url(), user: vendure::USER.into(), password: password.trim().into() })
             }
         }
@@ -86,7 +89,9 @@ impl Peers {
     pub async fn erp_stock(&self) -> Result<Stock> {
         let all = match &self.erp {
             Erp::StandIn(erp) => erp.stock(),
-            Erp::Tryton(tryton) => tryton.quantities().await?,
+            Erp::Tryton(tryton) => {
+                tryton.quantities().await?.into_iter().map(|((sku, place), amount)| ((place, sku), amount)).collect()
+            }
         };
         Ok(all.into_iter().filter(|((place, _), amount)| place.contains('/') && *amount != 0).collect())
     }
@@ -100,7 +105,9 @@ impl Peers {
             Shop::StandIn(shop) => Ok(shop.on_hand()),
             Shop::Vendure(shop) => {
                 let all = shop.all_stock().await?;
-                let sum = |levels: BTreeMap<String, crate::real::vendure::Level>| levels.values().map(|l| l.on_hand).sum();
+                let sum = |levels: BTreeMap<String, crate::real::vendure::Level>| {
+                    levels.values().map(|l| l.on_hand).sum()
+                };
                 Ok(all.into_iter().map(|(sku, levels)| (sku, sum(levels))).collect())
             }
         }
@@ -110,7 +117,8 @@ impl Peers {
 /// What the shop must show when everything has arrived: whole units of all places, never below zero at a site.
 pub fn expected_shop(world: &World, stock: &Stock) -> BTreeMap<String, i64> {
     let of_site = |site: &str, sku: &str| {
-        let cells = stock.iter().filter(|((place, item), _)| item == sku && place.starts_with(&format!("{site}/")));
+        let cells =
+            stock.iter().filter(|((place, item), _)| item == sku && place.starts_with(&format!("{site}/")));
         cells.map(|(_, amount)| amount).sum::<i64>().max(0).div_euclid(1000)
     };
     let shown = |sku: &str| world.sites.iter().map(|site| of_site(&site.code, sku)).sum();
@@ -126,5 +134,7 @@ pub fn differences<K: Ord + std::fmt::Debug>(
     let keys: std::collections::BTreeSet<&K> = expected.keys().chain(got.keys()).collect();
     let value = |books: &BTreeMap<K, i64>, key: &K| books.get(key).copied().unwrap_or(0);
     let differ = keys.into_iter().filter(|key| value(expected, key) != value(got, key));
-    differ.map(|key| format!("{what} {key:?}: expected {}, got {}", value(expected, key), value(got, key))).collect()
+    differ
+        .map(|key| format!("{what} {key:?}: expected {}, got {}", value(expected, key), value(got, key)))
+        .collect()
 }

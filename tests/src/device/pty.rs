@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::termios::{OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr};
 
 /// Our end of a pseudo terminal.
 pub struct Pty {
@@ -81,6 +81,15 @@ impl Pty {
         let mut buffer = [0; 4096];
         let got = self.device.read(&mut buffer).context("reading from a pseudo terminal")?;
         Ok(buffer[..got].to_vec())
+    }
+
+    /// Takes away the exclusive hold of a program that was killed. On a real port it goes with the last handle; here
+    /// ours stays open, and only root would get in again.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn release(&self) -> Result<()> {
+        ioctl_tiocnxcl(&self._port).context("releasing a pseudo terminal")
     }
 
     /// A second handle of our end, for a thread that reads while another writes.

@@ -13,6 +13,7 @@ use super::Pty;
 /// A scale whose load is set by the test.
 pub struct MtSicsScale {
     port: PathBuf,
+    handle: Pty,
     load: Arc<Mutex<Load>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -42,13 +43,22 @@ impl MtSicsScale {
         let load = Load { grams: 0, tare_grams: 0, settles_at: Instant::now(), answers: true };
         let (load, stop) = (Arc::new(Mutex::new(load)), Arc::new(AtomicBool::new(false)));
         let (shared, ended, port) = (Arc::clone(&load), Arc::clone(&stop), pty.port().to_path_buf());
+        let handle = pty.try_clone()?;
         let thread = std::thread::spawn(move || serve(&mut pty, &shared, &ended));
-        Ok(Self { port, load, stop, thread: Some(thread) })
+        Ok(Self { port, handle, load, stop, thread: Some(thread) })
     }
 
     /// The port.
     pub fn port(&self) -> &Path {
         &self.port
+    }
+
+    /// A second handle of its port.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn handle(&self) -> Result<Pty> {
+        self.handle.try_clone()
     }
 
     /// Puts so much on the platform; it swings for a while.

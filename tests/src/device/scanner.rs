@@ -41,6 +41,14 @@ impl LineScanner {
         self.pty.port()
     }
 
+    /// A second handle of its port.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub fn handle(&self) -> Result<Pty> {
+        self.pty.try_clone()
+    }
+
     /// Reads a code.
     ///
     /// # Errors
@@ -79,6 +87,20 @@ impl LineScanner {
                 (true, other) => bail!("{other} bells are no signal"),
                 (false, 3) => return Ok(Some(Heard::Bad)),
                 (false, _) => {}
+            }
+        }
+    }
+
+    /// Lets any number of bells ring out, until none came for so long; how many there were.
+    ///
+    /// # Errors
+    /// When the port is gone.
+    pub fn hush(&mut self, quiet: Duration) -> Result<usize> {
+        let mut bells = 0;
+        loop {
+            match self.pty.read(quiet)?.len() {
+                0 => return Ok(bells),
+                more => bells += more,
             }
         }
     }

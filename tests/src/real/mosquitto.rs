@@ -68,6 +68,11 @@ impl Mosquitto {
         Self::start_with(Scratch::new("mosquitto")?, "allow_anonymous true\n", persistence, None)
     }
 
+    /// Whether it is there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.is_running()
+    }
+
     /// Kills it as a power cut would.
     pub fn kill9(&mut self) -> Result<()> {
         self.child.kill9()
