@@ -438,3 +438,81 @@ fn a_restored_copy_gets_a_new_epoch_and_keeps_its_own_rows() {
     assert_eq!(journal.watermark(), Sequence::NONE);
     journal.append(&events(903, 904)).unwrap();
 }
+
+/// A file system of its own, small and in memory, unmounted with the test.
+struct SmallDisk(Directory);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Self {
+        let directory = Directory::new();
+        let status = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "stockwire-test"])
+            .arg(&directory.0)
+            .status()
+            .unwrap();
+        assert!(status.success(), "mounting needs root");
+        Self(directory)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg(&self.0.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "the test's file system stays mounted");
+    }
+}
+
+#[test]
+#[ignore = "needs root, to mount a small file system: cargo verify --stage real"]
+fn a_full_disk_refuses_and_acknowledgements_make_room() {
+    let disk = SmallDisk::mount("8m");
+    let options = disk.0.journal();
+    let mut journal = open(&options);
+    // Somebody else's file leaves little, and grows until nothing is left.
+    let other = disk.0.0.join("other");
+    fs::write(&other, vec![1; 2 * 1024 * 1024]).unwrap();
+    let mut number = 0;
+    let refused = loop {
+        let to = number + 50;
+        match journal.append(&events(number, to)) {
+            Ok(_) => number = to,
+            Err(error) => break error,
+        }
+        assert!(number < 1_000_000);
+    };
+    assert!(matches!(refused, JournalError::Full { .. }), "{refused:?}");
+    assert!(journal.stats().unwrap().disk_full);
+    // What the journal gave up goes to somebody else: nothing at all is left.
+    let mut file = File::options().append(true).open(&other).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    drop(file);
+    assert!(journal.append(&events(number, number + 5_000)).is_err());
+    assert_eq!(journal.head().get(), number);
+    assert_eq!(rows(&journal), events(0, number), "nothing stored was overwritten");
+
+    // The link is back: what the gateway holds makes room, without a byte more from the disk.
+    let acknowledged = number * 3 / 4;
+    journal.handle_ack(sequence(acknowledged)).unwrap();
+    let room = acknowledged / 2;
+    let mut at = number;
+    while at < number + room {
+        journal
+            .append(&events(at, at + 50))
+            .unwrap_or_else(|error| panic!("after {}: {error:?}", at - number));
+        at += 50;
+        if at % 1_000 == 0 {
+            journal.maintain().unwrap();
+        }
+    }
+    drop(journal);
+    let mut journal = open(&options);
+    assert_eq!(journal.head().get(), at);
+    let kept_after = journal.kept_after().get();
+    assert_eq!(rows(&journal), events(kept_after, at));
+
+    // And when the disk has room again, the reserve comes back.
+    fs::remove_file(&other).unwrap();
+    journal.maintain().unwrap();
+    assert!(!journal.stats().unwrap().disk_full);
+    assert!(options.path.with_extension("db.reserve").exists());
+}

@@ -36,8 +36,8 @@ mod schema;
 mod space;
 
 pub use error::OpenError;
-pub use reader::JournalReader;
 use lock::{Lock, LockError, beside};
+pub use reader::JournalReader;
 pub use row::{RowFault, StoredRow};
 pub use salvage::Salvage;
 use schema::Root;
@@ -419,8 +419,22 @@ impl SqliteJournal {
     }
 
     /// Copies the log into the file; the log then begins anew at its first byte.
+    ///
+    /// When the disk has no room for what the file grows by, the reserve is spent on it, at once: room that is merely
+    /// set free belongs to whoever writes first.
     fn checkpoint(&mut self) -> Result<(), JournalError> {
-        let connection = self.connection("checkpoint")?;
+        match self.copy_log() {
+            Err(Refused::NoRoom) if self.growth == Growth::Quota => {
+                tracing::error!("the disk is full: scans go on only into room that acknowledgements free");
+                self.give_up_reserve();
+                self.copy_log().map_err(|refused| self.refused(refused))
+            }
+            outcome => outcome.map_err(|refused| self.refused(refused)),
+        }
+    }
+
+    fn copy_log(&mut self) -> Result<(), Refused> {
+        let connection = self.connection("checkpoint").map_err(Refused::Other)?;
         match connection.wal_checkpoint_v2(DEFAULT_NAME, rusqlite::wal::CheckpointMode::PASSIVE) {
             Ok((frames, copied)) if frames == copied => {
                 self.wal_frames.store(0, Ordering::Relaxed);
@@ -428,13 +442,11 @@ impl SqliteJournal {
             }
             // Nobody else reads this file, so that a part can only be left over by a bug.
             Ok((frames, copied)) => {
-                Err(self.poisoned_by("checkpoint", format!("{copied} of {frames} frames were copied")))
+                let what = format!("{copied} of {frames} frames were copied");
+                Err(Refused::Other(self.poisoned_by("checkpoint", what)))
             }
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                self.give_up_reserve();
-                Err(self.full())
-            }
-            Err(error) => Err(self.poisoned_by("checkpoint", error)),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => Err(Refused::NoRoom),
+            Err(error) => Err(Refused::Other(self.poisoned_by("checkpoint", error))),
         }
     }
 
