@@ -118,7 +118,7 @@ fn drain(edge: &mut EdgeBox, broker: &Mosquitto, rows: u64, report: &mut Report)
     let process = edge.process()?;
     let pki = broker.pki().context("the broker has certificates")?;
     let identity = pki.client(GATEWAY)?;
-    let sink = Sink::start(mqtt::options(broker.port(), GATEWAY, Some((pki, &identity)))?, true)?;
+    let sink = Sink::start(mqtt::options(broker.port(), GATEWAY, Some((pki, &identity)))?)?;
     sink.wait(1, DRAIN_WAIT)?;
     let begun = Instant::now();
     sink.wait(rows, DRAIN_WAIT)?;

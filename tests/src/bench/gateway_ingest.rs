@@ -59,16 +59,20 @@ fn measure(goods: &Goods, group: usize, pairs: usize, slice: Duration, report: &
     report.row(
         format!("new events, {in_one} in one, against events"),
         Unit::PerSecond,
-        &firsts(&measured),
+        &rates(&measured),
         target,
     );
-    let cpu: Vec<_> = measured.iter().map(|(limit, ours)| (limit.1, ours.1)).collect();
-    report.row(format!("processor time of a new event, {in_one} in one"), Unit::Micros, &cpu, None);
+    report.row(
+        format!("processor time of a new event, {in_one} in one"),
+        Unit::Micros,
+        &costs(&measured),
+        None,
+    );
     let measured = new(&mut all_rows, &mut books)?;
     report.row(
         format!("new events, {in_one} in one, against all rows"),
         Unit::PerSecond,
-        &firsts(&measured),
+        &rates(&measured),
         None,
     );
 
@@ -77,13 +81,15 @@ fn measure(goods: &Goods, group: usize, pairs: usize, slice: Duration, report: &
         || events_only.slice(slice, in_one, Some(AGAIN)),
         || books.slice(slice, group, Some(AGAIN)),
     )?;
-    let repeated = firsts(&measured);
+    let repeated = rates(&measured);
     report.row(
         format!("events that came again, {in_one} in one, against events"),
         Unit::PerSecond,
         &repeated,
         None,
     );
+    let what = format!("processor time of an event that came again, {in_one} in one");
+    report.row(what, Unit::Micros, &costs(&measured), None);
     let middle = super::report::percentile(repeated.iter().map(|pair| pair.1).collect(), 50);
     let target = (group == 16).then_some(Target::AtLeast(400_000.0));
     report.fact(format!("events that came again, {in_one} in one"), Unit::PerSecond, middle, target);
@@ -93,8 +99,12 @@ fn measure(goods: &Goods, group: usize, pairs: usize, slice: Duration, report: &
 /// Events in a second, and microseconds of processor for one.
 type Speed = (f64, f64);
 
-fn firsts(measured: &[(Speed, Speed)]) -> Vec<(f64, f64)> {
+fn rates(measured: &[(Speed, Speed)]) -> Vec<(f64, f64)> {
     measured.iter().map(|(limit, ours)| (limit.0, ours.0)).collect()
+}
+
+fn costs(measured: &[(Speed, Speed)]) -> Vec<(f64, f64)> {
+    measured.iter().map(|(limit, ours)| (limit.1, ours.1)).collect()
 }
 
 /// Repeats `prepare`, which does not count, and `work`, which does, until the work has taken a slice.

@@ -97,7 +97,7 @@ fn bells(plan: &Plan, report: &mut Report) -> Result<()> {
     let program = crate::site::program("stockwire-agent")?;
     let goods = Goods::new()?;
     let broker = Mosquitto::start_plain(Persistence::Off)?;
-    let _sink = Sink::start(mqtt::options(broker.port(), "gateway", None)?, true)?;
+    let _sink = Sink::start(mqtt::options(broker.port(), "gateway", None)?)?;
     let scratch = Scratch::new("bench")?;
     let mut disk = PlainDisk::create(&scratch.path().join("limit"))?;
     let mut n = 0;

@@ -41,7 +41,8 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     count_bytes(&goods, report)?;
     report.note(
         "limit: prepared INSERTs of rows of the same size in transactions of the group's size, WAL, synchronous FULL, \
-         page 512, exclusive, log never truncated; ours: scanner bytes, decoder, GS1, event, CBOR, check, append",
+         page 512, exclusive, log never truncated. Log bytes are what is handed to the file system, without the copy \
+         into the file that follows for hundreds of rows at once. Ours: scanner bytes, decoder, GS1, event, CBOR, check, append",
     );
     Ok(())
 }
@@ -101,12 +102,7 @@ fn count_bytes(goods: &Goods, report: &mut Report) -> Result<()> {
         let frames = f64::from(line.journal.stats()?.wal_frames - before);
         let bytes = frames * FRAME_BYTES / (commits * group) as f64;
         let target = (group == 64).then_some(Target::AtMost(3.4 * payload));
-        report.fact(
-            format!("log bytes of a row, {group} with one flush, before blocks"),
-            Unit::Bytes,
-            bytes,
-            target,
-        );
+        report.fact(format!("log bytes of a row, {group} with one flush"), Unit::Bytes, bytes, target);
         if group == 1 {
             // A write that begins anywhere in a block touches this many on average.
             let blocks = 1.0 + (frames / commits as f64 * FRAME_BYTES - 1.0) / 4096.0;

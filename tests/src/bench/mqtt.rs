@@ -1,6 +1,7 @@
 //! The gateway's end of the broker, without a gateway: counts what comes and acknowledges it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -77,7 +78,6 @@ struct Tally {
     unique: u64,
     repeated: u64,
     payload_bytes: u64,
-    publishes: u64,
     fault: Option<String>,
 }
 
@@ -97,24 +97,25 @@ pub(super) struct Counts {
     pub(super) repeated: u64,
     /// Payloads, summed.
     pub(super) payload_bytes: u64,
-    /// Messages.
-    pub(super) publishes: u64,
 }
 
 /// A gateway that keeps nothing: it decodes, counts each identity once and acknowledges.
 pub(super) struct Sink {
     tally: Arc<(Mutex<Tally>, Condvar)>,
+    acks: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sink {
-    /// Subscribes to all events. With `acks`, each batch is answered with a watermark.
-    pub(super) fn start(options: MqttOptions, acks: bool) -> Result<Self> {
+    /// Subscribes to all events. Each batch is answered with a watermark.
+    pub(super) fn start(options: MqttOptions) -> Result<Self> {
         let tally = Arc::new((Mutex::new(Tally::default()), Condvar::new()));
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::channel();
         let shared = Arc::clone(&tally);
+        let acks = Arc::new(AtomicBool::new(true));
+        let is_acking = Arc::clone(&acks);
         let thread = std::thread::spawn(move || {
             let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => runtime,
@@ -135,7 +136,7 @@ impl Sink {
                 }
                 tokio::select! {
                     _ = stopped => {}
-                    Err(fault) = receive(client, events, &shared, acks) => {
+                    Err(fault) = receive(client, events, &shared, &is_acking) => {
                         lock(&shared.0).fault = Some(format!("{fault:#}"));
                         shared.1.notify_all();
                     }
@@ -143,14 +144,19 @@ impl Sink {
             });
         });
         is_ready.recv().context("the sink ended early")??;
-        Ok(Self { tally, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { tally, acks, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Whether batches are answered. Those of a limit that stops at the broker's word are not.
+    pub(super) fn set_acks(&self, acks: bool) {
+        self.acks.store(acks, Ordering::Relaxed);
     }
 
     /// So far.
     pub(super) fn counts(&self) -> Counts {
         let tally = lock(&self.tally.0);
-        let Tally { unique, repeated, payload_bytes, publishes, .. } = *tally;
-        Counts { unique, repeated, payload_bytes, publishes }
+        let Tally { unique, repeated, payload_bytes, .. } = *tally;
+        Counts { unique, repeated, payload_bytes }
     }
 
     /// Waits until so many identities have come.
@@ -183,19 +189,18 @@ async fn receive(
     client: AsyncClient,
     mut events: EventLoop,
     tally: &(Mutex<Tally>, Condvar),
-    acks: bool,
+    acks: &AtomicBool,
 ) -> Result<()> {
     loop {
         let Event::Incoming(Packet::Publish(publish)) = events.poll().await? else { continue };
         let batch = Batch::decode(&publish.payload).context("a publish")?;
         let watermark = {
             let mut tally = lock(&tally.0);
-            tally.publishes += 1;
             tally.payload_bytes += publish.payload.len() as u64;
             tally.take(&batch)
         };
         tally.1.notify_all();
-        if acks {
+        if acks.load(Ordering::Relaxed) {
             let topic = std::str::from_utf8(&publish.topic)?;
             let (site, agent, _) = topic::parse(topic).context("a topic of ours")?;
             let ack = Ack { epoch: batch.epoch, watermark: Sequence::new(watermark), refusal: None };

@@ -203,7 +203,10 @@ fn say_met(met: Option<bool>) -> &'static str {
 impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}: {}", self.name, self.what)?;
-        let spread = |unit: Unit, spread: &Spread| {
+        let spread = |unit: Unit, spread: &Spread, pairs: usize| {
+            if pairs == 1 {
+                return unit.say(spread.median);
+            }
             format!("{} ({} .. {})", unit.say(spread.median), unit.say(spread.p10), unit.say(spread.p90))
         };
         if !self.rows.is_empty() {
@@ -211,10 +214,13 @@ impl Display for Report {
                 vec![["median (p10 .. p90)", "limit", "ours", "ratio", "target", ""].map(String::from)];
             lines.extend(self.rows.iter().map(|row| {
                 [
-                    format!("{}, {} pairs", row.what, row.pairs),
-                    spread(row.unit, &row.limit),
-                    spread(row.unit, &row.ours),
-                    spread(Unit::Plain, &row.ratio),
+                    match row.pairs {
+                        1 => row.what.clone(),
+                        pairs => format!("{}, {pairs} pairs", row.what),
+                    },
+                    spread(row.unit, &row.limit, row.pairs),
+                    spread(row.unit, &row.ours, row.pairs),
+                    spread(Unit::Plain, &row.ratio, row.pairs),
                     say_target(row.target, Unit::Plain),
                     say_met(row.met).to_owned(),
                 ]
