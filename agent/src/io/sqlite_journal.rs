@@ -98,7 +98,7 @@ pub struct SqliteJournal {
     /// `None` after a failed write or flush: nothing is asked of that connection again, see [`Self::reopen`].
     open: Option<Connection>,
     lock: Arc<Lock>,
-    /// What the file says about itself. Its watermark is behind ours until the next append or [`Self::maintain`].
+    /// What the file says about itself. Its watermark is behind ours until the next append or [`Self::save_watermark`].
     durable: Root,
     head: Sequence,
     watermark: Sequence,
@@ -280,8 +280,8 @@ impl SqliteJournal {
         self.limit_pages(self.pages_for_appends()).map_err(|source| self.open_error("set the quota", source))
     }
 
-    /// Work that nobody waits for: makes a moved watermark durable, trims, copies the log into the file, and gets the
-    /// reserve back. Does nothing, and flushes nothing, when there is nothing to do.
+    /// Work that nobody waits for: trims, copies the log into the file, and gets the reserve back. Does nothing, and
+    /// flushes nothing, unless [`Self::wants_maintenance`].
     ///
     /// # Errors
     /// As [`Journal::append`]. Call it again soon while it returns [`Maintenance::More`].
@@ -293,13 +293,29 @@ impl SqliteJournal {
                 .map_err(|source| self.poisoned_by("set the quota", source))?;
         }
         let surplus = self.surplus_rows();
-        if self.watermark > self.durable.watermark || surplus >= TRIM_STEP {
+        if surplus >= TRIM_STEP {
             self.trim(surplus.min(TRIM_STEP_IDLE), "trim")?;
         }
         if self.wal_frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES {
             self.checkpoint()?;
         }
         Ok(if self.surplus_rows() >= TRIM_STEP { Maintenance::More } else { Maintenance::Done })
+    }
+
+    /// Whether [`Self::maintain`] has something to do.
+    pub fn wants_maintenance(&self) -> bool {
+        self.growth == Growth::None
+            || self.surplus_rows() >= TRIM_STEP
+            || self.wal_frames.load(Ordering::Relaxed) >= CHECKPOINT_FRAMES
+    }
+
+    /// Makes the watermark durable, if no append has done so since it moved. This costs a flush; without it the gateway
+    /// is only sent again, after a restart, what it has.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn save_watermark(&mut self) -> Result<(), JournalError> {
+        self.trim(0, "save its watermark")
     }
 
     /// Rows as they are stored, checked, from `after + 1` on: for `journal tail`, `verify` and `export`.
@@ -608,7 +624,7 @@ impl Journal for SqliteJournal {
         if watermark > self.head {
             return Err(JournalError::AckAboveHead { watermark, head: self.head });
         }
-        // It reaches the disk with the next append or with `maintain`: a flush of its own would double the writes.
+        // It reaches the disk with the next append or `save_watermark`: a flush of its own would double the writes.
         self.watermark = self.watermark.max(watermark);
         Ok(())
     }

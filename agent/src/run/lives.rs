@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use stockwire_protocol::{Event, Sequence};
 
 use crate::config::Config;
@@ -32,6 +31,7 @@ pub(super) struct Lives {
     /// The current life's head when it was opened.
     head_at_start: Sequence,
     maintain_at: Option<Duration>,
+    watermark_at: Option<Duration>,
     reopen_at: Option<Duration>,
     fault: Option<Fault>,
 }
@@ -48,9 +48,19 @@ impl Lives {
             tell(salvage);
         }
         let head_at_start = current.head();
-        let mut lives =
-            Self { current, earlier: None, head_at_start, maintain_at: None, reopen_at: None, fault: None };
-        lives.find_earlier(unix_s).context("an earlier life of the journal")?;
+        let mut lives = Self {
+            current,
+            earlier: None,
+            head_at_start,
+            maintain_at: None,
+            watermark_at: None,
+            reopen_at: None,
+            fault: None,
+        };
+        // Scans must go on whatever became of an earlier journal; it stays on the disk, and `status` shows the fault.
+        if let Err(error) = lives.find_earlier(unix_s) {
+            lives.note(chain(&error), error.hint());
+        }
         Ok(lives)
     }
 
@@ -99,10 +109,19 @@ impl Lives {
                     Ok(self.recorded(head.get()))
                 })
                 .collect(),
-            Err(error) => vec![Err(error)],
+            Err(error) => {
+                // Each request has its answer: a station without one would wait for ever.
+                let told = chain(&error);
+                let others = requests.iter().skip(1).map(|_| Err(JournalError::io("append", told.clone())));
+                let others: Vec<_> = others.collect();
+                std::iter::once(Err(error)).chain(others).collect()
+            }
         };
-        let due = now + QUIET_WAIT;
-        self.maintain_at = Some(self.maintain_at.map_or(due, |at| at.max(due).min(now + WATERMARK_WAIT)));
+        // The append took the watermark with it.
+        self.watermark_at = None;
+        if self.current.wants_maintenance() {
+            self.maintain_at = Some(now + QUIET_WAIT);
+        }
         outcomes
     }
 
@@ -112,7 +131,10 @@ impl Lives {
 
     /// The gateway's watermark moved.
     pub(super) fn watermark_moved(&mut self, now: Duration) {
-        self.maintain_at.get_or_insert(now + WATERMARK_WAIT);
+        self.watermark_at.get_or_insert(now + WATERMARK_WAIT);
+        if self.sending().wants_maintenance() {
+            self.maintain_at.get_or_insert(now + QUIET_WAIT);
+        }
     }
 
     /// Goes on to the next life when the gateway holds all of an earlier one. `true`: another one is sent now.
@@ -147,11 +169,7 @@ impl Lives {
 
     /// An error of either journal. `true`: another epoch is sent now.
     pub(super) fn failed(&mut self, now: Duration, error: &JournalError, unix_s: i64) -> bool {
-        let fault = Fault { message: chain(error), hint: error.hint().to_owned() };
-        if self.fault.as_ref() != Some(&fault) {
-            tracing::error!(error = %fault.message, hint = %fault.hint, "journal");
-        }
-        self.fault = Some(fault);
+        self.note(chain(error), error.hint());
         match error {
             // Only what is sent is read.
             JournalError::Corrupt { .. } => {
@@ -165,13 +183,22 @@ impl Lives {
         }
     }
 
+    /// For the log, once, and for `status`.
+    fn note(&mut self, message: String, hint: &str) {
+        let fault = Fault { message, hint: hint.to_owned() };
+        if self.fault.as_ref() != Some(&fault) {
+            tracing::error!(error = %fault.message, hint = %fault.hint, "journal");
+        }
+        self.fault = Some(fault);
+    }
+
     /// After an append went well.
     pub(super) fn works(&mut self) {
         self.fault = None;
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        [self.maintain_at, self.reopen_at].into_iter().flatten().min()
+        [self.maintain_at, self.watermark_at, self.reopen_at].into_iter().flatten().min()
     }
 
     /// `true`: another epoch is sent now.
@@ -183,6 +210,11 @@ impl Lives {
         if self.maintain_at.is_some_and(|at| at <= now) {
             self.maintain_at = None;
             return self.maintain(now, unix_s);
+        }
+        if self.watermark_at.is_some_and(|at| at <= now) {
+            self.watermark_at = None;
+            let saved = self.sending_mut().save_watermark();
+            return saved.is_err_and(|error| self.failed(now, &error, unix_s));
         }
         false
     }
@@ -211,7 +243,7 @@ impl Lives {
                 }
                 Err(OpenError::Damaged { reason, .. }) => return self.salvage(now, earlier, &reason, unix_s),
                 Err(error) => {
-                    self.fault = Some(Fault { message: chain(&error), hint: error.hint().to_owned() });
+                    self.note(chain(&error), error.hint());
                     self.reopen_at = Some(now + REOPEN_WAIT);
                 }
             }
@@ -234,7 +266,7 @@ impl Lives {
                 true
             }
             Err(error) => {
-                self.fault = Some(Fault { message: chain(&error), hint: error.hint().to_owned() });
+                self.note(chain(&error), error.hint());
                 self.reopen_at = Some(now + REOPEN_WAIT);
                 false
             }
@@ -266,9 +298,9 @@ impl Lives {
     /// At a clean stop: what can be made durable without anybody waiting.
     pub(super) fn stop(&mut self) -> Result<(), JournalError> {
         if let Some(earlier) = &mut self.earlier {
-            earlier.maintain()?;
+            earlier.save_watermark()?;
         }
-        self.current.maintain().map(drop)
+        self.current.save_watermark()
     }
 
     pub(super) fn health(&self) -> JournalHealth {
