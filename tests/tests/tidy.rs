@@ -1,4 +1,5 @@
 //! Rules about the code itself that no compiler checks.
+#![allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
