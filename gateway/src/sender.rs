@@ -138,17 +138,20 @@ impl Desk {
         }
     }
 
+    /// Puts what a new reading gave in the place of all that was told before.
     fn set_remarks(&mut self, remarks: Vec<String>) {
-        for remark in &remarks {
+        let known = std::mem::take(&mut self.remarks);
+        for remark in remarks.iter().filter(|remark| !known.contains(remark)) {
             tracing::warn!(sender = self.name, remark, "of no use in what was read");
         }
         self.remarks = remarks;
         self.remarks.truncate(SenderStatus::REMARKS_MAX);
     }
 
+    /// Tells something once.
     fn remark(&mut self, remark: String) {
-        tracing::warn!(sender = self.name, remark, "needs a look");
         if self.remarks.len() < SenderStatus::REMARKS_MAX && !self.remarks.contains(&remark) {
+            tracing::warn!(sender = self.name, remark, "needs a look");
             self.remarks.push(remark);
         }
     }

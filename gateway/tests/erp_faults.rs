@@ -2,6 +2,8 @@
 //! store against a Tryton in memory, from seeds. First chaos, then quiet, then both sides must hold the same.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // helpers of tests, where a panic is the report
 
+#[path = "support/dice.rs"]
+mod dice;
 #[path = "support/model_tryton.rs"]
 mod model_tryton;
 #[path = "support/warehouse.rs"]
@@ -10,7 +12,8 @@ mod warehouse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use model_tryton::{Dice, ITEMS, ModelTryton, POISON};
+use dice::Dice;
+use model_tryton::{ITEMS, ModelTryton, POISON};
 use stockwire_gateway::catalogue::ErpId;
 use stockwire_gateway::erp::{self, ErpAccess, Shortage};
 use stockwire_gateway::exchange::Secret;
@@ -20,7 +23,7 @@ use stockwire_gateway::store::{DeadLetterQuery, PAGE_ROWS_MAX, Reader as _, Stor
 use warehouse::{Warehouse, books};
 
 /// Seeds of one run; each takes some milliseconds.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 40;
 /// Waits of a sender in one phase: far beyond what any seed needs.
 const WAITS_MAX: u32 = 20_000;
 
@@ -153,7 +156,7 @@ fn check(seed: u64, trouble: u64, crashes: bool) {
         let mut moves = Vec::new();
         for _ in 0..world.dice.below(8) + 1 {
             let (from, to) = WAYS[world.dice.below(WAYS.len() as u64) as usize];
-            let item = ITEMS[world.dice.below(if seed % 4 == 0 { 3 } else { 2 }) as usize];
+            let item = ITEMS[world.dice.below(if seed.is_multiple_of(4) { 3 } else { 2 }) as usize];
             poisoned += usize::from(item == POISON);
             moves.push((item, ["1", "2", "3"][world.dice.below(3) as usize], from, to));
         }

@@ -1,4 +1,9 @@
 //! The sender of one channel: learns what it sells, and brings it the newest numbers, the scarcest first.
+//!
+//! While there is nothing to bring it looks, page by page, at what the channel holds. An old number that was given up
+//! can arrive long after a newer one, and somebody may edit the shop. More than it was told is put right at once,
+//! since it would be sold; less is only told to a person: the channel's own shipping may be ahead of our scanners, and
+//! raising the number would sell what is leaving.
 
 use std::collections::HashMap;
 use std::mem;
@@ -11,9 +16,9 @@ use stockwire_protocol::{ChannelId, ItemId, Sku};
 use super::{Desk, IDLE_POLL, Moment, Order, READ_AGAIN, Sender, SenderStatus, Want, is_final};
 use crate::availability::{ChannelResult, ChannelUpdate};
 use crate::catalogue::Listing;
-use crate::channel::{ChannelConnector, ChannelMap, Pushed, SiteMap};
+use crate::channel::{ChannelConnector, ChannelMap, Pushed, Shown, SiteMap};
 use crate::exchange::{self, Answer, Class, Connector, Exchange, Failure, Loss};
-use crate::store::{PAGE_ROWS_MAX, Store, StoreError};
+use crate::store::{OfferQuery, OfferRow, PAGE_ROWS_MAX, Store, StoreError};
 
 /// How one channel is served; from the configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +33,12 @@ pub struct ChannelSettings {
 const RESEND_FIRST: Duration = Duration::from_millis(500);
 const RESEND_CAP: Duration = Duration::from_secs(60);
 
+/// Between two looks at a page of what the channel holds: a shop of a few hundred SKUs is seen through every minute,
+/// for one small request each time.
+const AUDIT_PAUSE: Duration = Duration::from_secs(10);
+/// SKUs in one look: a page of the shop's.
+const AUDIT_SKUS: usize = 100;
+
 /// The sender of one channel.
 pub struct ChannelSender {
     settings: ChannelSettings,
@@ -39,6 +50,9 @@ pub struct ChannelSender {
     sites: Option<SiteMap>,
     /// The catalogue that the SKUs were looked up in.
     catalogue_revision: u64,
+    audit_due: Duration,
+    /// Where the next look begins, by the store's own mark.
+    audit_after: Option<String>,
 }
 
 enum Work {
@@ -47,6 +61,8 @@ enum Work {
     KeepingMap(ChannelMap),
     Pushing { updates: Vec<ChannelUpdate>, exchange: Exchange<Vec<Pushed>> },
     KeepingResults(Vec<(Sku, ChannelResult)>),
+    Auditing { told: Vec<ChannelUpdate>, exchange: Exchange<Vec<(Sku, Shown)>> },
+    Repairing(Exchange<Vec<Pushed>>),
 }
 
 impl ChannelSender {
@@ -61,6 +77,8 @@ impl ChannelSender {
             map_due: Duration::ZERO,
             sites: None,
             catalogue_revision: 0,
+            audit_due: Duration::ZERO,
+            audit_after: None,
         }
     }
 
@@ -82,11 +100,57 @@ impl ChannelSender {
         let updates =
             store.take_channel_updates(at.unix_ms, &self.settings.channel, self.connector.push_max())?;
         if updates.is_empty() {
-            return Ok(Some(Want::Wait(self.map_due.min(at.now + IDLE_POLL))));
+            if at.now >= self.audit_due {
+                return self.choose_audit(at, &*store);
+            }
+            return Ok(Some(Want::Wait(self.map_due.min(self.audit_due).min(at.now + IDLE_POLL))));
         }
         let exchange = Exchange::new(self.connector.push(sites, &updates));
         self.work = Work::Pushing { updates, exchange };
         Ok(None)
+    }
+
+    /// Looks at the next page of settled offers; those that are due anyway will be read back when they are brought.
+    fn choose_audit(&mut self, at: Moment, store: &dyn Store) -> Result<Option<Want>, StoreError> {
+        let query = OfferQuery {
+            channel: Some(self.settings.channel.clone()),
+            item: None,
+            after: self.audit_after.clone(),
+            limit: AUDIT_SKUS,
+        };
+        let page = store.offers(&query)?;
+        self.audit_after = page.next;
+        self.audit_due = at.now + AUDIT_PAUSE;
+        let told: Vec<ChannelUpdate> = page.rows.into_iter().filter_map(settled).collect();
+        let Some(sites) = self.sites.as_ref().filter(|_| !told.is_empty()) else { return Ok(None) };
+        let skus: Vec<Sku> = told.iter().map(|update| update.sku.clone()).collect();
+        self.work = Work::Auditing { told, exchange: Exchange::new(self.connector.read_back(sites, &skus)) };
+        Ok(None)
+    }
+
+    /// What is to be put right by a look at the channel.
+    fn audited(&mut self, told: Vec<ChannelUpdate>, shown: &[(Sku, Shown)]) {
+        let mut excess = Vec::new();
+        for update in told {
+            let Some((_, Shown::Numbers(numbers))) = shown.iter().find(|(sku, _)| *sku == update.sku) else {
+                continue;
+            };
+            let difference = |site: &crate::availability::SiteNumber| {
+                numbers.get(&site.site).map_or(0, |shown| shown.saturating_sub(site.number))
+            };
+            let differences: Vec<i64> = update.sites.iter().map(difference).collect();
+            if differences.iter().any(|difference| *difference > 0) {
+                tracing::warn!(channel = self.desk.name, sku = %update.sku, ?differences, "the channel holds more than it was told");
+                excess.push(update);
+            } else if differences.iter().any(|difference| *difference < 0) {
+                self.desk.remark(format!("the channel holds less of {} than it was told", update.sku));
+            }
+        }
+        excess.truncate(self.connector.push_max());
+        if let Some(sites) = self.sites.as_ref().filter(|_| !excess.is_empty()) {
+            let exchange = Exchange::new(self.connector.push(sites, &excess));
+            self.work = Work::Repairing(exchange);
+        }
     }
 
     /// One step; `None` = go on at once. What is under way is put back when the store fails.
@@ -118,6 +182,25 @@ impl ChannelSender {
                     other => return Ok(self.put_back(at, other, Work::Pushing { updates, exchange })),
                 }
             }
+            Work::Auditing { told, mut exchange } => match exchange.poll(at.now, connector, endpoint, random)
+            {
+                exchange::Want::Done(Ok(shown)) => self.audited(told, &shown),
+                exchange::Want::Done(Err(failure)) => {
+                    tracing::debug!(channel = self.desk.name, %failure, "the channel could not be looked at");
+                }
+                other => return Ok(self.put_back(at, other, Work::Auditing { told, exchange })),
+            },
+            Work::Repairing(mut exchange) => match exchange.poll(at.now, connector, endpoint, random) {
+                exchange::Want::Done(Ok(pushed)) => {
+                    let held = pushed.iter().filter(|pushed| **pushed == Pushed::Held).count();
+                    tracing::info!(channel = self.desk.name, held, of = pushed.len(), "numbers put right");
+                }
+                // The next look sees it again.
+                exchange::Want::Done(Err(failure)) => {
+                    tracing::warn!(channel = self.desk.name, %failure, "numbers not put right yet");
+                }
+                other => return Ok(self.put_back(at, other, Work::Repairing(exchange))),
+            },
             Work::KeepingResults(results) => {
                 if let Err(fault) = store.record_channel_results(at.unix_ms, &self.settings.channel, &results)
                 {
@@ -197,6 +280,23 @@ impl ChannelSender {
             }
         }
     }
+}
+
+/// An offer whose number the channel has accepted and that nothing has changed since, as an update once more.
+fn settled(offer: OfferRow) -> Option<ChannelUpdate> {
+    let published = offer.published.filter(|_| !offer.unresolved && offer.fault.is_none())?;
+    (published.number == offer.availability.number).then_some(ChannelUpdate {
+        sku: offer.sku,
+        reference: None,
+        item: offer.item,
+        revision: published.revision,
+        number: published.number,
+        sites: offer.availability.sites,
+        through: published.through,
+        attempts: 0,
+        unresolved: false,
+        published: Some(published),
+    })
 }
 
 /// Says that the channel is not as it was mapped.
@@ -307,8 +407,11 @@ impl Sender for ChannelSender {
         let (connector, endpoint): (&dyn Connector, _) = (&*self.connector, &mut self.desk.endpoint);
         match &mut self.work {
             Work::Mapping(exchange) => exchange.handle_outcome(at.now, outcome, connector, endpoint, random),
-            Work::Pushing { exchange, .. } => {
-                exchange.handle_outcome(at.now, outcome, connector, endpoint, random)
+            Work::Pushing { exchange, .. } | Work::Repairing(exchange) => {
+                exchange.handle_outcome(at.now, outcome, connector, endpoint, random);
+            }
+            Work::Auditing { exchange, .. } => {
+                exchange.handle_outcome(at.now, outcome, connector, endpoint, random);
             }
             Work::Idle | Work::KeepingMap(_) | Work::KeepingResults(_) => {}
         }
@@ -339,6 +442,7 @@ impl Sender for ChannelSender {
                 Work::Idle => "waiting",
                 Work::Mapping(_) | Work::KeepingMap(_) => "reading the SKUs",
                 Work::Pushing { .. } | Work::KeepingResults(_) => "publishing",
+                Work::Auditing { .. } | Work::Repairing(_) => "looking at the channel",
             },
             ready: self.sites.is_some(),
             catalogue_revision: self.catalogue_revision,

@@ -445,6 +445,9 @@ fn line_keys(line: &PostingLine) -> Result<Line<'_>, Failure> {
     })
 }
 
+/// The zones that a document's head names.
+type Head = (Option<i64>, Option<i64>);
+
 /// Which lines may share a document: all of them, except where its head names zones. Parts stand in the order of
 /// their first line.
 fn parts(kind: PostingKind, lines: &[Line<'_>]) -> Vec<Vec<LedgerId>> {
@@ -453,15 +456,18 @@ fn parts(kind: PostingKind, lines: &[Line<'_>]) -> Vec<Vec<LedgerId>> {
         PostingKind::GoodsIn => (None, None),
         _ => (zone(&line.from), zone(&line.to)),
     };
-    let mut parts: Vec<((Option<i64>, Option<i64>), Vec<LedgerId>)> = Vec::new();
+    let mut heads: Vec<Head> = Vec::new();
+    let mut parts: Vec<Vec<LedgerId>> = Vec::new();
     for line in lines {
         let head = head(line);
-        match parts.iter_mut().find(|part| part.0 == head) {
-            Some(part) => part.1.push(line.line.ledger),
-            None => parts.push((head, vec![line.line.ledger])),
+        let at = heads.iter().position(|known| *known == head).unwrap_or(heads.len());
+        if at == heads.len() {
+            heads.push(head);
+            parts.push(Vec::new());
         }
+        parts[at].push(line.line.ledger);
     }
-    parts.into_iter().map(|part| part.1).collect()
+    parts
 }
 
 fn one_move(
