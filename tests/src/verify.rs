@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 pub use sabotage::SABOTAGES;
 use stage::{Outcome, Running};
 
-use crate::real::{Tool, install::ensure as ensure_tool};
+use crate::peers::Peers;
+use crate::real::{Tool, World, install::ensure as ensure_tool};
 
 /// One stage: a name for `--stage`, what it shows, and how it is run.
 pub struct Stage {
@@ -154,19 +155,29 @@ fn demo(stage: &Running) -> Result<u64> {
 }
 
 fn real(stage: &Running) -> Result<u64> {
-    for tool in [Tool::Mosquitto, Tool::Tryton, Tool::Vendure] {
+    // What the tests would install by themselves, but with its progress shown.
+    for tool in [Tool::Mosquitto, Tool::MosquittoClients, Tool::Tryton, Tool::Vendure] {
         ensure_tool(tool)?;
     }
-    stage.cargo(&["build", "--locked", "--release", "-p", "stockwire-agent", "-p", "stockwire-gateway"])?;
-    // One at a time: each starts an ERP, a shop and a broker of its own.
+    // In the profile of the tests stage, whose builds are there; one test at a time, because each starts an ERP, a shop
+    // and a broker of its own.
+    let files = ["mqtt_link", "agent_uplink", "sqlite_journal", "broker", "real_peers", "e2e_real"];
+    let mut arguments = vec!["test", "--locked", "--workspace", "--no-fail-fast"];
+    files.iter().for_each(|file| arguments.extend(["--test", file]));
     let ignored = ["--", "--ignored", "--test-threads", "1", "--nocapture"];
-    let mut count = 0;
-    for package in ["stockwire-agent", "stockwire-gateway", "stockwire-tests"] {
-        let arguments =
-            [&["test", "--locked", "--release", "-p", package, "--tests", "--no-fail-fast"], &ignored[..]];
-        count += stage.cargo(&arguments.concat())?.tests()?;
-    }
-    Ok(count)
+    let count = stage.cargo(&[&arguments[..], &ignored].concat())?.tests()?;
+
+    // The gateway's own tests against vendors are told where these are.
+    let peers = Peers::real(&World::standard())?;
+    let (erp, shop) = (peers.erp_door(), peers.shop_door()?);
+    let doors = [
+        ("STOCKWIRE_TRYTON_URL", erp.url.as_str()),
+        ("STOCKWIRE_TRYTON_KEY", erp.key.as_str()),
+        ("STOCKWIRE_VENDURE_URL", shop.url.as_str()),
+        ("STOCKWIRE_VENDURE_PASSWORD", shop.password.as_str()),
+    ];
+    let arguments = ["test", "--locked", "--workspace", "--test", "vendors_real"];
+    Ok(count + stage.cargo_with(&doors, &[&arguments[..], &ignored].concat())?.tests()?)
 }
 
 fn cross(stage: &Running) -> Result<u64> {

@@ -21,6 +21,8 @@ pub const NO_INSTALL_VARIABLE: &str = "STOCKWIRE_NO_INSTALL";
 pub enum Tool {
     /// The MQTT broker.
     Mosquitto,
+    /// Its command-line clients.
+    MosquittoClients,
     /// Python with virtual environments, from 3.9 on.
     Python,
     /// Node.js with npm, from 20 on.
@@ -45,6 +47,13 @@ static TOOLS: &[(Tool, Recipe)] = &[
                 run: &["sh", "-c", "PATH=$PATH:/usr/sbin mosquitto -h"],
                 says: "mosquitto version 2.",
             },
+        },
+    ),
+    (
+        Tool::MosquittoClients,
+        Recipe::Debian {
+            packages: &["mosquitto-clients"],
+            check: Check { run: &["mosquitto_pub", "--help"], says: "mosquitto_pub is a simple mqtt client" },
         },
     ),
     (

@@ -54,19 +54,34 @@ impl Running {
         self.cargo_in(&self.root, arguments)
     }
 
+    /// Runs cargo in the workspace with something in its environment.
+    pub(super) fn cargo_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Output> {
+        self.cargo_at(&self.root, environment, arguments)
+    }
+
     /// Runs cargo in a folder.
     pub(super) fn cargo_in(&self, folder: &Path, arguments: &[&str]) -> Result<Output> {
+        self.cargo_at(folder, &[], arguments)
+    }
+
+    fn cargo_at(&self, folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Output> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
-        self.command(folder, Path::new(&cargo), &arguments)
+        self.command(folder, environment, Path::new(&cargo), &arguments)
     }
 
     /// Runs any program in the workspace.
     pub(super) fn program(&self, program: &Path, arguments: &[&OsStr]) -> Result<Output> {
-        self.command(&self.root, program, arguments)
+        self.command(&self.root, &[], program, arguments)
     }
 
-    fn command(&self, folder: &Path, program: &Path, arguments: &[&OsStr]) -> Result<Output> {
+    fn command(
+        &self,
+        folder: &Path,
+        environment: &[(&str, &str)],
+        program: &Path,
+        arguments: &[&OsStr],
+    ) -> Result<Output> {
         let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
         let shown =
             format!("{} {}", program.file_name().unwrap_or_default().to_string_lossy(), words.join(" "));
@@ -74,6 +89,7 @@ impl Running {
         // One pipe for both streams keeps their lines in order.
         let (reader, writer) = std::io::pipe().context("making a pipe")?;
         let mut command = Command::new(program);
+        command.envs(environment.iter().copied());
         if folder != self.root {
             // A copy of the workspace has the same package names: in a shared folder its builds would pass for ours.
             command.env("CARGO_TARGET_DIR", folder.join("target"));
