@@ -11,8 +11,8 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::{self, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use super::{FRAME_BYTES, PAGE_BYTES};
@@ -20,8 +20,43 @@ use super::{FRAME_BYTES, PAGE_BYTES};
 const HEADER: usize = 32;
 const FRAME: usize = FRAME_BYTES as usize;
 const PAGE: usize = PAGE_BYTES as usize;
+/// Enough that the system is asked some thirty times for a whole log.
+const READ_BYTES: usize = 64 * 1024;
 /// The lowest bit says in which byte order checksums are computed.
 const MAGIC: u32 = 0x377f_0682;
+
+/// What is wrong with the log at `path`, when SQLite took its first `frames_seen` frames for all there are. Read a
+/// piece at a time: the agent starts with it, and its memory is small.
+pub(super) fn fault(path: &Path, frames_seen: u32) -> io::Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let frames = file.metadata()?.len().saturating_sub(HEADER as u64) / FRAME_BYTES;
+    let mut reader = BufReader::with_capacity(READ_BYTES, file);
+    let mut header = [0; HEADER];
+    match reader.read_exact(&mut header) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    if header.iter().all(|byte| *byte == 0) {
+        return Ok(None);
+    }
+    if !is_header(&header) {
+        return Ok(Some("the header of its log does not read back".to_owned()));
+    }
+    reader.seek_relative(i64::from(frames_seen) * FRAME_BYTES as i64)?;
+    let mut commits = 0;
+    let mut frame = [0; FRAME];
+    for _ in u64::from(frames_seen)..frames {
+        reader.read_exact(&mut frame)?;
+        commits += u32::from(frame[8..16] == header[16..24] && is_commit(&frame));
+    }
+    let what = || format!("{commits} commits lie behind frame {frames_seen} of its log, which is damaged");
+    Ok((commits > 1).then(what))
+}
 
 /// The bytes of a log.
 pub(super) struct Log {
@@ -35,21 +70,6 @@ impl Log {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self { bytes: Vec::new() }),
             Err(error) => Err(error),
         }
-    }
-
-    /// What is wrong, when SQLite took the first `frames_seen` frames for all there are.
-    pub(super) fn fault(&self, frames_seen: u32) -> Option<String> {
-        let header = self.bytes.get(..HEADER)?;
-        if header.iter().all(|byte| *byte == 0) {
-            return None;
-        }
-        if !is_header(header) {
-            return Some("the header of its log does not read back".to_owned());
-        }
-        let behind =
-            self.present().filter(|(at, frame)| *at >= frames_seen as usize && is_commit(frame)).count();
-        (behind > 1)
-            .then(|| format!("{behind} commits lie behind frame {frames_seen} of its log, which is damaged"))
     }
 
     /// Where the newest committed copy of each page lies. What was not committed was promised to nobody.

@@ -10,9 +10,8 @@ use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::{Epoch, Event, Sequence};
 
 use super::lock::beside;
-use super::log::Log;
 use super::{
-    CACHE_KIB, DbConfig, OpenError, PAGE_BYTES, QUICK_CHECK_BYTES_MAX, page_count, row, sync_directory,
+    CACHE_KIB, DbConfig, OpenError, PAGE_BYTES, QUICK_CHECK_BYTES_MAX, log, page_count, row, sync_directory,
 };
 
 /// `SWJ1`: tells our file from any other SQLite file.
@@ -234,12 +233,9 @@ fn judge(connection: &Connection, path: &Path) -> Result<Life, OpenError> {
     let (frames, _) = connection
         .wal_checkpoint_v2(DEFAULT_NAME, CheckpointMode::NOOP)
         .map_err(|source| open_error(path, "look at its log", source))?;
-    let log = Log::read(&beside(path, "-wal")).map_err(|source| OpenError::File {
-        path: path.to_owned(),
-        doing: "look at its log",
-        source,
-    })?;
-    if let Some(reason) = log.fault(frames.unsigned_abs()) {
+    let fault = log::fault(&beside(path, "-wal"), frames.unsigned_abs())
+        .map_err(|source| OpenError::File { path: path.to_owned(), doing: "look at its log", source })?;
+    if let Some(reason) = fault {
         return Err(damaged(reason));
     }
     check_tail(connection, path, epoch)?;
