@@ -261,9 +261,9 @@ fn read_broker(broker: Section<'_>) -> Option<BrokerConfig> {
     let default_port = if tls == Some(false) { 1883 } else { 8883 };
     let port = broker.or("port", default_port, |value| number(value, 1..=65_535, ""));
     let keep_alive_s = broker.or("keep_alive_s", 60, |value| number(value, 5..=3_600, " of seconds"));
-    let ca = broker.or("ca_file", "/etc/stockwire-agent/ca.pem".into(), path);
-    let certificate = broker.or("certificate_file", "/etc/stockwire-agent/agent.pem".into(), path);
-    let key = broker.or("key_file", "/etc/stockwire-agent/agent.key".into(), path);
+    let ca = broker.or("ca_file", "/etc/stockwire/ca.pem".into(), path);
+    let certificate = broker.or("certificate_file", "/etc/stockwire/agent.pem".into(), path);
+    let key = broker.or("key_file", "/etc/stockwire/agent.key".into(), path);
     if tls == Some(false) {
         // Whoever names certificates means to use them.
         for file in ["ca_file", "certificate_file", "key_file"] {

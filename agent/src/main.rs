@@ -28,7 +28,7 @@ mod journal_command;
 #[command(version, disable_help_subcommand = true)]
 struct Cli {
     /// The configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/stockwire-agent/config.toml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/stockwire/agent.toml")]
     config: PathBuf,
     #[command(subcommand)]
     command: Command,

@@ -165,7 +165,7 @@ impl Config {
         let http = http(&mut reader, &mut root);
         let store = reader.section(&mut root, "store");
         let store_path = store.map_or_else(
-            || Some(PathBuf::from("/var/lib/stockwire/gateway.db")),
+            || Some(PathBuf::from("/var/lib/stockwire-gateway/gateway.db")),
             |mut section| {
                 let path = reader.path(&mut section, "path");
                 reader.end(section);
