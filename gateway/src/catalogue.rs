@@ -124,6 +124,8 @@ pub struct Index {
     pub items: HashMap<ItemId, ItemFacts>,
     /// Per site; a site without an entry is unknown. Empty = no catalogue yet.
     pub sites: HashMap<SiteId, SitePlaces>,
+    /// The virtual places of all sites.
+    pub virtual_places: HashSet<PlaceNo>,
     /// Items that some channel sells: a movement changes an availability.
     pub listed: HashSet<ItemNo>,
 }

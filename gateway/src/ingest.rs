@@ -18,8 +18,9 @@ mod types;
 
 pub(crate) use opening::opening;
 pub use types::{
-    Affected, Alarm, Counts, DeviceWrite, EventWrite, Known, KnownEvent, KnownStream, Mention, Need,
-    Negative, Outcome, Publish, Replay, RowWrite, StreamKey, StreamSpan, StreamWrite, Writes,
+    Affected, Alarm, BalanceWrite, Counts, DeviceWrite, EventWrite, Known, KnownEvent, KnownStream, Mention,
+    Need, Negative, Outcome, PlaceKind, Publish, Replay, RowWrite, StreamKey, StreamSpan, StreamWrite,
+    Writes,
 };
 
 /// Publishes in one transaction: two full batches reach the store's best rate, and more would only let the first

@@ -7,8 +7,8 @@ use stockwire_protocol::topic::{self, Subject};
 use stockwire_protocol::{AgentId, Batch, Body, Details, Event, MovementId, Refusal, Sequence, SiteId};
 
 use super::{
-    Alarm, DeviceWrite, EventWrite, Known, KnownStream, Mention, Outcome, RowWrite, StreamKey, StreamSpan,
-    StreamWrite, Writes,
+    Alarm, BalanceWrite, DeviceWrite, EventWrite, Known, KnownStream, Mention, Outcome, PlaceKind, RowWrite,
+    StreamKey, StreamSpan, StreamWrite, Writes,
 };
 use crate::catalogue::{Index, ItemNo, PlaceNo};
 use crate::dead_letter::{DeadLetterClass, NewDeadLetter};
@@ -300,7 +300,11 @@ impl<'a> Desk<'a> {
     pub(super) fn finish(mut self) -> (Writes, Outcome) {
         self.outcome.affected.offers = !self.offers.is_empty();
         self.writes.offers = self.offers.into_iter().collect();
-        self.writes.balances = self.balances.into_iter().filter(|(_, steps)| *steps != 0).collect();
+        for (key, steps) in self.balances.into_iter().filter(|(_, steps)| *steps != 0) {
+            let outside = self.index.virtual_places.contains(&key.place);
+            let kind = if outside { PlaceKind::Virtual } else { PlaceKind::Physical };
+            self.writes.balances.push(BalanceWrite { key, steps, kind });
+        }
         // Neighbours in the key are neighbours on the page, and replicas take their locks in one order.
         self.writes.balances.sort_unstable();
         self.writes.devices = self.devices.into_values().collect();

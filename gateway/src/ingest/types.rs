@@ -246,7 +246,7 @@ pub struct Writes {
     /// New rows of the books, numbered on from the head.
     pub rows: Vec<RowWrite>,
     /// What changes at each balance; summed per key, never zero, ordered by key.
-    pub balances: Vec<(BalanceKey, i64)>,
+    pub balances: Vec<BalanceWrite>,
     /// Items that some channel sells and whose stock changed.
     pub offers: Vec<ItemNo>,
     /// Words by which events are found.
@@ -292,6 +292,26 @@ pub struct RowWrite {
     pub event: Option<usize>,
     /// What moves.
     pub transfer: Transfer,
+}
+
+/// What changes at a balance.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct BalanceWrite {
+    /// Which.
+    pub key: BalanceKey,
+    /// How much; not zero.
+    pub steps: i64,
+    /// Whether below zero is worth an alarm there.
+    pub kind: PlaceKind,
+}
+
+/// Whether goods can lie at a place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum PlaceKind {
+    /// They can, so less than nothing is a mistake.
+    Physical,
+    /// Supplier, customer, loss, transit: the other leg of the books.
+    Virtual,
 }
 
 /// A word by which an event is found.

@@ -190,7 +190,7 @@ fn put_items(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(
             "INSERT INTO item (item, name, uom, gtins, codes, erp, reference, active)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
              ON CONFLICT (item) DO UPDATE SET name = ?2, uom = ?3, gtins = ?4, codes = ?5, reference = ?7, active = 1
-             WHERE erp = ?6 AND (uom = ?3 OR NOT EXISTS (SELECT 1 FROM ledger WHERE ledger.item = item.no))",
+             WHERE erp = ?6 AND (uom = ?3 OR NOT EXISTS (SELECT 1 FROM balance WHERE balance.item = item.no))",
         )
         .map_err(database(WRITING))?;
     let mut seen = BTreeSet::new();
@@ -271,7 +271,10 @@ pub(super) fn index_of(connection: &Connection, rows: Rows) -> Result<Index, Sto
         let no = PlaceNo(row.get(4)?);
         match place(row, 2)? {
             Place::At(location) => drop(site.at.insert(location, no)),
-            place => drop(site.virtual_places.insert(place, no)),
+            place => {
+                site.virtual_places.insert(place, no);
+                index.virtual_places.insert(no);
+            }
         }
         Ok(())
     })?;

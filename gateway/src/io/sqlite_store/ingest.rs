@@ -3,13 +3,15 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use stockwire_protocol::{AgentId, Epoch, LocationId, Quantity, Sequence, SiteId, StateKind, Uom};
 
+use super::schema::ITEM_ROWS_STRETCH;
 use super::{
-    PLACE_AT, SqliteStore, bump, database, disposition, disposition_text, epoch, event_key, find_event,
-    letters, lot_text, meta, optional, text, uom,
+    SqliteStore, bump, database, disposition, disposition_text, epoch, event_key, find_event, letters,
+    lot_text, meta, optional, text, uom,
 };
 use crate::catalogue::{ItemNo, PlaceNo};
 use crate::ingest::{
-    DeviceWrite, Known, KnownEvent, KnownStream, Need, Negative, StreamKey, StreamSpan, Writes,
+    BalanceWrite, DeviceWrite, Known, KnownEvent, KnownStream, Need, Negative, PlaceKind, StreamKey,
+    StreamSpan, Writes,
 };
 use crate::ledger::{BalanceKey, LedgerId};
 use crate::store::{DeviceStatus, StoreError};
@@ -187,6 +189,7 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
             .map_err(database(WRITING))?;
     }
 
+    index_items(tx, writes)?;
     let negative = write_balances(tx, writes)?;
 
     let mut insert = tx
@@ -225,6 +228,20 @@ fn write_streams(tx: &Connection, writes: &Writes) -> Result<Vec<i64>, StoreErro
     Ok(numbers)
 }
 
+/// Brings the index of rows by item up, when enough rows wait for it.
+fn index_items(tx: &Connection, writes: &Writes) -> Result<(), StoreError> {
+    let Some(head) = writes.rows.last().map(|row| row.id.0) else { return Ok(()) };
+    let through = meta(tx, "item_rows_through")?;
+    if head.saturating_sub(through as u64) < ITEM_ROWS_STRETCH {
+        return Ok(());
+    }
+    let sql =
+        "INSERT INTO item_row (item, ledger) SELECT item, id FROM ledger WHERE id > ?1 ORDER BY item, id";
+    tx.execute(sql, [through]).map_err(database(WRITING))?;
+    let sql = "UPDATE meta SET value = ?1 WHERE key = 'item_rows_through'";
+    tx.execute(sql, [head as i64]).map(drop).map_err(database(WRITING))
+}
+
 /// Gives an event that is held its row in the books; only once, whatever was decided.
 fn mark_applied(
     tx: &Connection,
@@ -242,36 +259,36 @@ fn mark_applied(
 
 fn write_balances(tx: &Connection, writes: &Writes) -> Result<Vec<Negative>, StoreError> {
     let sql = "INSERT INTO balance (item, place, lot, disposition, steps) VALUES (?1, ?2, ?3, ?4, ?5)
-               ON CONFLICT DO UPDATE SET steps = steps + excluded.steps RETURNING steps";
+               ON CONFLICT DO UPDATE SET steps = steps + excluded.steps";
     let mut upsert = tx.prepare_cached(sql).map_err(database(WRITING))?;
+    // Asked for apart, because RETURNING would build a table for each row; and only of what can have fallen.
+    let sql = "SELECT steps FROM balance WHERE item = ?1 AND place = ?2 AND lot = ?3 AND disposition = ?4";
+    let mut read = tx.prepare_cached(sql).map_err(database(WRITING))?;
     let mut negative = Vec::new();
-    for (key, steps) in &writes.balances {
+    for BalanceWrite { key, steps, kind } in &writes.balances {
         let (lot, disposition) = (lot_text(key.lot.as_ref()), disposition_text(key.disposition));
-        let now: i64 = upsert
-            .query_row(params![key.item.0, key.place.0, lot, disposition, steps], |row| row.get(0))
+        upsert
+            .execute(params![key.item.0, key.place.0, lot, disposition, steps])
             .map_err(database(WRITING))?;
-        if now < 0
-            && now - steps >= 0
-            && let Some(found) = name_negative(tx, key.item, key.place, now)?
-        {
-            negative.push(found);
+        if *kind == PlaceKind::Physical && *steps < 0 {
+            let now: i64 = read
+                .query_row(params![key.item.0, key.place.0, lot, disposition], |row| row.get(0))
+                .map_err(database(WRITING))?;
+            if now < 0 && now - steps >= 0 {
+                negative.push(name_negative(tx, key.item, key.place, now)?);
+            }
         }
     }
     Ok(negative)
 }
 
-/// Names for a balance that fell below zero, when it is a physical one.
-fn name_negative(
-    tx: &Connection,
-    item: ItemNo,
-    place: PlaceNo,
-    steps: i64,
-) -> Result<Option<Negative>, StoreError> {
+/// Names for a balance that fell below zero.
+fn name_negative(tx: &Connection, item: ItemNo, place: PlaceNo, steps: i64) -> Result<Negative, StoreError> {
     let sql = "SELECT site.site, place.location, item.item, item.uom FROM place JOIN site ON site.no = place.site, item
-               WHERE place.no = ?1 AND place.kind = ?3 AND item.no = ?2";
+               WHERE place.no = ?1 AND item.no = ?2";
     let mut found = tx.prepare_cached(sql).map_err(database(WRITING))?;
     found
-        .query_row((place.0, item.0, PLACE_AT), |row| {
+        .query_row((place.0, item.0), |row| {
             let uom: Uom = uom(row, 3)?;
             let location: LocationId = text(row, 1)?;
             Ok(Negative {
@@ -281,7 +298,6 @@ fn name_negative(
                 quantity: Quantity { steps, uom },
             })
         })
-        .optional()
         .map_err(database(WRITING))
 }
 

@@ -23,8 +23,6 @@ mod schema;
 mod writer;
 
 #[cfg(test)]
-mod measure;
-#[cfg(test)]
 mod tests;
 
 /// How long a statement waits for another process (a command on the same file) before it is [`StoreError::Busy`].

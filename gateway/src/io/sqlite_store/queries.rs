@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use stockwire_protocol::cbor::Message;
-use stockwire_protocol::{ChannelId, Event, MovementId, Quantity, Sequence, Sku};
+use stockwire_protocol::{ChannelId, Event, ItemId, LocationId, MovementId, Quantity, Sequence, SiteId, Sku};
 
 use super::catalogue::{channels, each};
 use super::offers::{published, site_stock};
@@ -115,27 +115,65 @@ pub(super) fn movements(
 ) -> Result<Page<MovementRow>, StoreError> {
     let limit = page_rows(query.limit);
     let after: i64 = query.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
-    // With an item the index on it is walked backwards, without one the books themselves: either way a page costs
-    // a page.
-    let sql = match query.item {
-        Some(_) => format!(
-            "{MOVEMENT} WHERE ledger.item = (SELECT no FROM item WHERE item = ?2) AND ledger.id < ?1
-                 AND (?3 IS NULL OR site.site = ?3) ORDER BY ledger.id DESC LIMIT ?4"
-        ),
-        None => format!(
-            "{MOVEMENT} WHERE ledger.id < ?1 AND ?2 IS NULL AND (?3 IS NULL OR site.site = ?3)
-                 ORDER BY ledger.id DESC LIMIT ?4"
-        ),
+    let rows: Vec<MovementRow> = match &query.item {
+        Some(item) => {
+            let view = snapshot(connection)?;
+            let wanted = ItemRows { item, site: query.site.as_ref(), location: None, before: after, limit };
+            let sql = format!("{MOVEMENT} WHERE ledger.id = ?1");
+            let mut statement = view.prepare_cached(&sql).map_err(database(READING))?;
+            let mut row = |id: &i64| statement.query_row([id], movement).map_err(database(READING));
+            wanted.find(&view)?.iter().map(&mut row).collect::<Result<_, _>>()?
+        }
+        None => {
+            let sql = format!(
+                "{MOVEMENT} WHERE ledger.id < ?1 AND (?2 IS NULL OR site.site = ?2) ORDER BY ledger.id DESC LIMIT ?3"
+            );
+            let mut statement = connection.prepare_cached(&sql).map_err(database(READING))?;
+            let site = query.site.as_ref().map(|site| site.as_str());
+            statement
+                .query_map(params![after, site, limit as i64], movement)
+                .and_then(Iterator::collect)
+                .map_err(database(READING))?
+        }
     };
-    let mut statement = connection.prepare_cached(&sql).map_err(database(READING))?;
-    let item = query.item.as_ref().map(|item| item.as_str());
-    let site = query.site.as_ref().map(|site| site.as_str());
-    let rows: Vec<MovementRow> = statement
-        .query_map(params![after, item, site, limit as i64], movement)
-        .and_then(Iterator::collect)
-        .map_err(database(READING))?;
     let next = rows.last().filter(|_| rows.len() == limit).map(|row| row.row.id.0.to_string());
     Ok(Page { rows, next })
+}
+
+/// Which rows of an item are wanted.
+pub(super) struct ItemRows<'a> {
+    pub(super) item: &'a ItemId,
+    pub(super) site: Option<&'a SiteId>,
+    pub(super) location: Option<&'a LocationId>,
+    /// Only rows below this one.
+    pub(super) before: i64,
+    pub(super) limit: usize,
+}
+
+impl ItemRows<'_> {
+    /// Their numbers, newest first: those that are not indexed by item yet, then those that are.
+    pub(super) fn find(&self, view: &Connection) -> Result<Vec<i64>, StoreError> {
+        const TOUCHES: &str = "(?3 IS NULL OR EXISTS (SELECT 1 FROM place JOIN site ON site.no = place.site
+            WHERE place.no IN (ledger.from_place, ledger.to_place) AND site.site = ?3
+                AND (?4 IS NULL OR place.location = ?4)))";
+        let newest = format!(
+            "SELECT ledger.id FROM ledger WHERE ledger.id > (SELECT value FROM meta WHERE key = 'item_rows_through')
+                 AND ledger.id < ?2 AND ledger.item = (SELECT no FROM item WHERE item = ?1) AND {TOUCHES}
+             ORDER BY ledger.id DESC LIMIT ?5"
+        );
+        let indexed = format!(
+            "SELECT item_row.ledger FROM item_row JOIN ledger ON ledger.id = item_row.ledger
+             WHERE item_row.item = (SELECT no FROM item WHERE item = ?1) AND item_row.ledger < ?2 AND {TOUCHES}
+             ORDER BY item_row.ledger DESC LIMIT ?5"
+        );
+        let mut found: Vec<i64> = Vec::new();
+        for sql in [newest, indexed] {
+            let (site, location) = (self.site.map(SiteId::as_str), self.location.map(LocationId::as_str));
+            let rest = (self.limit - found.len()) as i64;
+            found.extend(keys(view, &sql, params![self.item.as_str(), self.before, site, location, rest])?);
+        }
+        Ok(found)
+    }
 }
 
 const OFFER: &str =
@@ -305,17 +343,20 @@ pub(super) fn trace(
     limit: usize,
 ) -> Result<Vec<Thread>, StoreError> {
     let view = snapshot(connection)?;
-    let limit = page_rows(limit) as i64;
+    let limit = page_rows(limit);
     let keys: Vec<i64> = match key {
         TraceKey::Movement(movement) => find_event(&view, movement)?.into_iter().collect(),
         TraceKey::Item(item) => {
-            let sql = "SELECT event FROM ledger WHERE item = (SELECT no FROM item WHERE item = ?1) ORDER BY id DESC LIMIT ?2";
-            keys(&view, sql, (item.as_str(), limit))?
+            let rows = ItemRows { item, site: None, location: None, before: i64::MAX, limit }.find(&view)?;
+            let mut statement =
+                view.prepare_cached("SELECT event FROM ledger WHERE id = ?1").map_err(database(READING))?;
+            let mut event = |id: &i64| statement.query_row([id], |row| row.get(0)).map_err(database(READING));
+            rows.iter().map(&mut event).collect::<Result<_, _>>()?
         }
         TraceKey::Mention(word) => keys(
             &view,
             "SELECT event FROM mention WHERE word = ?1 ORDER BY event DESC LIMIT ?2",
-            (word, limit),
+            (word, limit as i64),
         )?,
     };
     let mut threads = Vec::with_capacity(keys.len());

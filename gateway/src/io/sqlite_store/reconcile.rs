@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use stockwire_protocol::{ItemId, LocationId, MovementId, Quantity, Sequence, SiteId, Uom};
 
 use super::postings::reference;
+use super::queries::ItemRows;
 use super::{books, database, epoch, event_parts, snapshot, text, uom};
 use crate::catalogue::ErpId;
 use crate::ledger::LedgerId;
@@ -96,15 +97,13 @@ pub(super) fn known_lines(
                FROM ledger JOIN stream ON stream.no = ledger.event >> 40
                JOIN place ON place.no IN (ledger.from_place, ledger.to_place) AND place.kind = 0
                JOIN site ON site.no = place.site
-               WHERE ledger.item = (SELECT no FROM item WHERE item = ?4) AND site.site = ?2 AND place.location = ?3
-                   AND ledger.steps > 0
-               ORDER BY ledger.id DESC LIMIT ?5";
+               WHERE ledger.id = ?4 AND site.site = ?2 AND place.location = ?3 AND ledger.steps > 0";
     let mut statement = view.prepare_cached(sql).map_err(database(READING))?;
     let mut lines = Vec::new();
     for (site, location, item) in keys {
-        let values = params![erp.as_str(), site.as_str(), location.as_str(), item.as_str(), limit as i64];
-        let rows = statement
-            .query_map(values, |row| {
+        let wanted = ItemRows { item, site: Some(site), location: Some(location), before: i64::MAX, limit };
+        for id in wanted.find(&view)? {
+            let read = |row: &Row<'_>| {
                 let sequence = event_parts(row.get(3)?).1;
                 let batch: Option<i64> = row.get(5)?;
                 let instance: String = row.get(6)?;
@@ -117,10 +116,9 @@ pub(super) fn known_lines(
                     steps: row.get(4)?,
                     reference: batch.map(|batch| reference(&instance, batch)),
                 })
-            })
-            .map_err(database(READING))?;
-        for row in rows {
-            lines.push(row.map_err(database(READING))?);
+            };
+            let values = params![erp.as_str(), site.as_str(), location.as_str(), id];
+            lines.extend(statement.query_row(values, read).optional().map_err(database(READING))?);
         }
     }
     Ok(lines)

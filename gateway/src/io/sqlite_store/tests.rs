@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rusqlite::Connection;
 use stockwire_protocol::Event;
 
-use super::{SqliteReader, SqliteStore};
+use super::{SqliteReader, SqliteStore, schema};
 use crate::store::contract::{Bench, acks, batch, counted, moved, movement, referring};
 use crate::store::{Reader, Store, StoreError};
 
@@ -19,10 +19,10 @@ mod file {
 }
 
 /// A directory of its own that is gone with the value.
-pub(super) struct Directory(PathBuf);
+struct Directory(PathBuf);
 
 impl Directory {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("stockwire-store-{}-{number}", std::process::id()));
@@ -30,7 +30,7 @@ impl Directory {
         Self(path)
     }
 
-    pub(super) fn file(&self) -> PathBuf {
+    fn file(&self) -> PathBuf {
         self.0.join("gateway.db")
     }
 }
@@ -206,4 +206,35 @@ fn a_second_writer_waits_or_is_told() {
     assert!(matches!(store.err(), Some(StoreError::Busy { .. })));
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(acks(&bench.send(1, &some_of_everything())), ["box-1 5"]);
+}
+
+/// An item's rows are found whole and in order, whether they are indexed by it already or not.
+#[test]
+fn rows_of_an_item_are_found_on_both_sides_of_the_index() {
+    let mut bench = Bench::new(&memory_store);
+    let mut expected = Vec::new();
+    let mut row = 0;
+    while row < schema::ITEM_ROWS_STRETCH + 1_000 {
+        let events: Vec<Event> = (0..200)
+            .map(|n| moved(if n % 50 == 0 { "SKU-2" } else { "SKU-1" }, 1, "supplier", "A-01"))
+            .collect();
+        bench.send(row + 1, &events);
+        expected.extend((0..200).filter(|n| n % 50 == 0).map(|n| row + n + 1));
+        row += 200;
+    }
+    expected.reverse();
+    let indexed: u64 = expected.iter().filter(|id| **id <= schema::ITEM_ROWS_STRETCH).count() as u64;
+    assert!(indexed > 0 && indexed < expected.len() as u64, "both sides have some");
+    let item = Some(crate::store::contract::item("SKU-2"));
+    let mut query = crate::store::MovementQuery { item, limit: 7, ..Default::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = bench.store.movements(&query).unwrap();
+        found.extend(page.rows.iter().map(|movement| movement.row.id.0));
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(found, expected);
 }
