@@ -4,6 +4,8 @@
 //! document needs stock to become `assigned` (or force), quantities have the unit's digits and no more, and an
 //! unknown model or field is an HTML page with status 400.
 
+pub mod door;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -3,6 +3,8 @@
 //! Its rules are Vendure's: transport status 200 whatever happens, a batch is all or nothing, stock is a whole
 //! number and absolute, negative numbers are taken, and an unknown stock location is swallowed in silence.
 
+pub mod door;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
