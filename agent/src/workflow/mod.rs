@@ -10,6 +10,7 @@ pub mod amount;
 
 pub mod receive;
 
+mod goods;
 pub mod pick;
 
 pub mod count;
