@@ -143,7 +143,7 @@ impl JournalError {
     pub fn hint(&self) -> &'static str {
         match self {
             JournalError::Full { .. } => {
-                "check the link to the gateway with `stockwire-agent doctor`: the journal empties as the gateway acknowledges"
+                "check the link to the gateway and the room on the disk with `stockwire-agent doctor`: the journal empties as the gateway acknowledges"
             }
             JournalError::TooLarge { .. } => "an event outgrew its limit: keep the scan and report it",
             JournalError::Io { .. } => "check the disk: is it full, read-only or failing? `dmesg` tells",

@@ -286,12 +286,7 @@ impl SqliteJournal {
     /// # Errors
     /// As [`Journal::append`]. Call it again soon while it returns [`Maintenance::More`].
     pub fn maintain(&mut self) -> Result<Maintenance, JournalError> {
-        if self.growth == Growth::None && space::grow_reserve(&self.options.path).is_ok() {
-            tracing::info!("the disk has room again: the journal's reserve is back");
-            self.growth = Growth::Quota;
-            self.limit_pages(self.pages_for_appends())
-                .map_err(|source| self.poisoned_by("set the quota", source))?;
-        }
+        self.grow_again()?;
         let surplus = self.surplus_rows();
         if surplus >= TRIM_STEP {
             self.trim(surplus.min(TRIM_STEP_IDLE), "trim")?;
@@ -466,8 +461,12 @@ impl SqliteJournal {
         }
     }
 
-    /// What an append that found no room tries: rows kept for comfort go, then the reserve.
+    /// What an append that found no room tries: whether the disk has some again, then rows kept for comfort go, then
+    /// the reserve.
     fn make_room(&mut self) -> Result<(), JournalError> {
+        if self.grow_again()? {
+            return Ok(());
+        }
         if self.growth == Growth::Quota && space::disk_is_full(&self.options.path) {
             tracing::error!("the disk is full: scans go on only into room that acknowledgements free");
             self.give_up_reserve();
@@ -532,6 +531,18 @@ impl SqliteJournal {
             tracing::warn!(%error, "no room for the journal's log and reserve; scans go on only into free room");
             self.growth = Growth::None;
         }
+    }
+
+    /// After a full disk: up to the quota again, as soon as the reserve can be had.
+    fn grow_again(&mut self) -> Result<bool, JournalError> {
+        if self.growth == Growth::Quota || space::grow_reserve(&self.options.path).is_err() {
+            return Ok(false);
+        }
+        tracing::info!("the disk has room again: the journal's reserve is back");
+        self.growth = Growth::Quota;
+        self.limit_pages(self.pages_for_appends())
+            .map_err(|source| self.poisoned_by("set the quota", source))?;
+        Ok(true)
     }
 
     fn give_up_reserve(&mut self) {
