@@ -40,10 +40,12 @@ pub fn plan(seed: u64, acts: usize, victims: &[Victim], times: usize) -> Vec<Kil
     let mut dice = Dice::new(seed);
     let mut kills = Vec::new();
     for victim in victims {
-        for _ in 0..times {
+        // Nobody is killed twice in one act: the second blow would find it dead.
+        let mut free: Vec<usize> = (0..acts).collect();
+        for _ in 0..times.min(acts) {
             kills.push(Kill {
                 victim: *victim,
-                act: dice.below(acts),
+                act: free.swap_remove(dice.below(free.len())),
                 after: Duration::from_micros(dice.below(ACT.as_micros() as usize) as u64),
                 down: dice.below(DOWN_MAX + 1),
                 when_recovered: dice.below(3) > 0,
@@ -56,6 +58,8 @@ pub fn plan(seed: u64, acts: usize, victims: &[Victim], times: usize) -> Vec<Kil
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -63,7 +67,9 @@ mod tests {
         let victims = [Victim::Agent, Victim::Gateway, Victim::Broker];
         let kills = plan(7, 200, &victims, 10);
         for victim in victims {
-            assert_eq!(kills.iter().filter(|kill| kill.victim == victim).count(), 10);
+            let acts: BTreeSet<usize> =
+                kills.iter().filter(|kill| kill.victim == victim).map(|kill| kill.act).collect();
+            assert_eq!(acts.len(), 10);
         }
         assert!(kills.iter().all(|kill| kill.act < 200) && kills.is_sorted_by_key(|kill| kill.act));
         assert_eq!(kills, plan(7, 200, &victims, 10));

@@ -48,6 +48,10 @@ pub struct Shift {
     pub stock: Stock,
     /// Acts that were recorded.
     pub recorded: u64,
+    /// Events that somebody else's journal brought into the books; what they did to the stock is in `stock`.
+    pub strangers: u64,
+    /// Messages that must have been set aside.
+    pub letters: usize,
     /// Kills that were struck.
     pub kills: usize,
     settled: u32,
@@ -83,8 +87,20 @@ impl Shift {
         let site = Site::new(broker, &erp, &peers.shop_door()?, &ports)?;
         let stock = script::opening(&world);
         let ports = [keeper.scanner.handle()?, keeper.scale.handle()?];
-        let (recorded, kills, settled) = (0, 0, 0);
-        Ok(Self { world, peers, site, keeper, stock, recorded, kills, settled, ports, _devices: devices })
+        Ok(Self {
+            world,
+            peers,
+            site,
+            keeper,
+            stock,
+            recorded: 0,
+            strangers: 0,
+            letters: 0,
+            kills: 0,
+            settled: 0,
+            ports,
+            _devices: devices,
+        })
     }
 
     /// Starts gateway and agent.
@@ -200,11 +216,19 @@ impl Shift {
     }
 
     /// Waits until journal, books, ERP and shop say what was done, each of them nothing else, and nothing was set
-    /// aside.
+    /// aside that was not meant to be.
     ///
     /// # Errors
     /// The differences and the ends of all logs, when that does not come to be.
     pub async fn agree(&mut self) -> Result<()> {
+        self.agree_within(ARRIVAL_WAIT).await
+    }
+
+    /// The same, with another wait for everything to arrive.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn agree_within(&mut self, wait: Duration) -> Result<()> {
         let rows = self.site.journal().with_context(|| self.evidence())?;
         let mut found =
             differences("journal", &self.stock, &books::replay(&script::opening(&self.world), &rows).0);
@@ -216,7 +240,7 @@ impl Shift {
             ));
         }
         self.report(&found)?;
-        let agreed = eventually("books, ERP and shop agree with the journal", ARRIVAL_WAIT, || async {
+        let agreed = eventually("books, ERP and shop agree with the journal", wait, || async {
             // In the order of the way, so that nobody farther on is asked in vain.
             for (what, stock) in [("books", self.site.books().await?), ("ERP", self.peers.erp_stock().await?)]
             {
@@ -231,23 +255,26 @@ impl Shift {
             self.site.gateway_command(&["verify-books", "--json"]).with_context(|| self.evidence())?;
         let report: Value = serde_json::from_str(&report)?;
         // The opening stock stands in the books as events of the gateway's own.
-        let events = script::opening(&self.world).len() as u64 + self.recorded;
+        let events = script::opening(&self.world).len() as u64 + self.recorded + self.strangers;
         if report["right"] != true || report["events"].as_u64() != Some(events) {
             found.push(format!("{events} facts are known, the books say {report}"));
         }
-        for letter in self.site.pages("/v1/dead-letters").await? {
-            found.push(format!("a dead letter: {letter}"));
+        let letters = self.site.pages("/v1/dead-letters").await?;
+        if letters.len() != self.letters {
+            found.push(format!("{} dead letters were expected: {letters:#?}", self.letters));
         }
         self.report(&found)
     }
 
-    /// Waits until every event has its whole trace: recorded, received, booked, posted, published.
+    /// Waits until every event has its whole trace: recorded, received, booked, posted, published. Gives the number of
+    /// those that moved stock; a count that found what was expected did not.
     ///
     /// # Errors
     /// The gaps, when that does not come to be.
-    pub async fn traced(&mut self) -> Result<()> {
+    pub async fn traced(&mut self) -> Result<u64> {
         let rows = self.site.journal()?;
         let moved = books::replay(&script::opening(&self.world), &rows).1;
+        let moves = moved.iter().filter(|moved| **moved).count() as u64;
         let mut open: Vec<(Recorded, bool)> = rows.into_iter().zip(moved).collect();
         let started = Instant::now();
         while let Some((row, moves_stock)) = open.pop() {
@@ -259,7 +286,7 @@ impl Shift {
                 tokio::task::yield_now().await;
             }
         }
-        Ok(())
+        Ok(moves)
     }
 
     /// Ends agent and gateway cleanly.

@@ -24,7 +24,7 @@ async fn thirty_movements_arrive_everywhere_and_each_can_be_traced() -> Result<(
         shift.perform(&act)?;
     }
     shift.agree().await?;
-    shift.traced().await?;
+    ensure!(shift.traced().await? > 0, "counts alone prove little");
     shift.close()
 }
 
@@ -49,7 +49,7 @@ async fn work_goes_on_without_a_gateway_and_arrives_when_there_is_one() -> Resul
     after.iter().try_for_each(|act| shift.perform(act))?;
     shift.site.start_gateway()?;
     shift.agree().await?;
-    shift.traced().await?;
+    ensure!(shift.traced().await? > 0, "counts alone prove little");
     shift.close()
 }
 
