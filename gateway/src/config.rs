@@ -85,6 +85,14 @@ pub struct Erp {
     pub batch_lines: usize,
     /// How long a posting may wait for others, milliseconds.
     pub batch_wait_ms: u64,
+    /// Which company, when the ERP has several.
+    pub company: Option<i64>,
+    /// Party on goods-in documents.
+    pub supplier: Option<String>,
+    /// Party on outgoing documents.
+    pub customer: Option<String>,
+    /// Whether a movement that has happened is posted although the ERP believes that there is too little.
+    pub force_assignment: bool,
 }
 
 /// `[[channel]]`
@@ -311,6 +319,10 @@ fn erp<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Erp> {
     let refresh_s = reader.integer(&mut section, "refresh_s", REFRESH_S, 600) as u64;
     let batch_lines = reader.integer(&mut section, "batch_lines", BATCH_LINES, 100) as usize;
     let batch_wait_ms = reader.integer(&mut section, "batch_wait_ms", BATCH_WAIT_MS, 200) as u64;
+    let company = section.has("company").then(|| reader.integer(&mut section, "company", (1, i64::MAX), 1));
+    let supplier = reader.parse(&mut section, "supplier", text);
+    let customer = reader.parse(&mut section, "customer", text);
+    let force_assignment = reader.boolean(&mut section, "force_assignment", true);
     reader.end(section);
     Some(Erp {
         name: name?,
@@ -320,6 +332,10 @@ fn erp<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Erp> {
         refresh_s,
         batch_lines,
         batch_wait_ms,
+        company,
+        supplier,
+        customer,
+        force_assignment,
     })
 }
 

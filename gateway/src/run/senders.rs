@@ -177,10 +177,10 @@ fn erp_connector(erp: &Erp) -> Result<Box<dyn ErpConnector>> {
     Ok(kind.connect(ErpAccess {
         url: erp.url.clone(),
         key: secret(&erp.key_file)?,
-        company: None,
-        supplier: None,
-        customer: None,
-        shortage: Shortage::Force,
+        company: erp.company,
+        supplier: erp.supplier.clone(),
+        customer: erp.customer.clone(),
+        shortage: if erp.force_assignment { Shortage::Force } else { Shortage::Refuse },
     }))
 }
 
