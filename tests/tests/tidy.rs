@@ -110,9 +110,9 @@ fn the_cores_name_no_runtime_socket_file_database_or_clock() {
 fn agent_and_gateway_never_name_each_other() {
     for (name, text) in texts(&["rs", "toml"]) {
         let other = match name.split('/').next() {
-            Some("agent") => ["stockwire_gateway", "stockwire-gateway.workspace"],
-            Some("gateway") => ["stockwire_agent", "stockwire-agent.workspace"],
-            Some("protocol") => ["stockwire_agent", "stockwire_gateway"],
+            Some("agent") => ["stockwire_gateway::", "stockwire-gateway.workspace"],
+            Some("gateway") => ["stockwire_agent::", "stockwire-agent.workspace"],
+            Some("protocol") => ["stockwire_agent::", "stockwire_gateway::"],
             _ => continue,
         };
         for word in other {
