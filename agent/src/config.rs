@@ -336,7 +336,8 @@ fn read_station(station: &Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<
 
 fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<ScannerConfig> {
     let default_device = DeviceId::new("scanner").ok()?;
-    let device = section.or("device", default_device, |value| text(value, "a device name", str::parse::<DeviceId>));
+    let device =
+        section.or("device", default_device, |value| text(value, "a device name", str::parse::<DeviceId>));
     let port = read_port(&section, ports);
     let protocol = section.or("protocol", scanner::SCANNERS[0], |value| {
         let names: Vec<&str> = scanner::SCANNERS.iter().map(|row| row.name()).collect();
@@ -386,7 +387,8 @@ fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<S
 
 fn read_scale(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<ScaleConfig> {
     let default_device = DeviceId::new("scale").ok()?;
-    let device = section.or("device", default_device, |value| text(value, "a device name", str::parse::<DeviceId>));
+    let device =
+        section.or("device", default_device, |value| text(value, "a device name", str::parse::<DeviceId>));
     let port = read_port(&section, ports);
     let protocol = section.or("protocol", scale::SCALES[0], |value| {
         let names: Vec<&str> = scale::SCALES.iter().map(|row| row.name()).collect();

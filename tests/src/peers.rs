@@ -89,9 +89,12 @@ impl Peers {
     pub async fn erp_stock(&self) -> Result<Stock> {
         let all = match &self.erp {
             Erp::StandIn(erp) => erp.stock(),
-            Erp::Tryton(tryton) => {
-                tryton.quantities().await?.into_iter().map(|((sku, place), amount)| ((place, sku), amount)).collect()
-            }
+            Erp::Tryton(tryton) => tryton
+                .quantities()
+                .await?
+                .into_iter()
+                .map(|((sku, place), amount)| ((place, sku), amount))
+                .collect(),
         };
         Ok(all.into_iter().filter(|((place, _), amount)| place.contains('/') && *amount != 0).collect())
     }

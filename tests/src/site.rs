@@ -49,6 +49,10 @@ pub struct ShopDoor {
 }
 
 /// Which broker is used.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one for each site, and a box would only be in the way"
+)]
 pub enum Broker {
     /// The one inside the gateway, without TLS, on loopback.
     Embedded,

@@ -58,7 +58,16 @@ impl Message for State {
 
     fn encode(&self) -> Vec<u8> {
         let (kind, online) = match &self.kind {
-            StateKind::Online { epoch, head, watermark, boot, uptime_ms, unix_ms, clock_synced, software } => (
+            StateKind::Online {
+                epoch,
+                head,
+                watermark,
+                boot,
+                uptime_ms,
+                unix_ms,
+                clock_synced,
+                software,
+            } => (
                 0,
                 Some(WireOnline(
                     Bytes16(*epoch.as_bytes()),
@@ -81,18 +90,28 @@ impl Message for State {
         read(bytes, |WireState(_, agent, kind, online)| {
             let agent = AgentId::new(agent).map_err(text)?;
             let kind = match (kind, online) {
-                (0, Some(WireOnline(epoch, head, watermark, boot, uptime_ms, unix_ms, clock_synced, software))) => {
-                    StateKind::Online {
-                        epoch: Epoch::from_bytes(epoch.0),
-                        head: Sequence::new(head),
-                        watermark: Sequence::new(watermark),
+                (
+                    0,
+                    Some(WireOnline(
+                        epoch,
+                        head,
+                        watermark,
                         boot,
                         uptime_ms,
                         unix_ms,
                         clock_synced,
                         software,
-                    }
-                }
+                    )),
+                ) => StateKind::Online {
+                    epoch: Epoch::from_bytes(epoch.0),
+                    head: Sequence::new(head),
+                    watermark: Sequence::new(watermark),
+                    boot,
+                    uptime_ms,
+                    unix_ms,
+                    clock_synced,
+                    software,
+                },
                 (1, None) => StateKind::Stopped,
                 (2, None) => StateKind::Lost,
                 (kind, _) => return Err(alloc::format!("no state kind {kind} of this form")),
@@ -187,7 +206,10 @@ impl Message for Catalogue {
                 id: ItemId::new(id).map_err(text)?,
                 name,
                 uom: Uom::from_wire(uom).ok_or("unknown unit")?,
-                gtins: gtins.into_iter().map(|n| Gtin::from_u64(n).map_err(text)).collect::<Result<_, _>>()?,
+                gtins: gtins
+                    .into_iter()
+                    .map(|n| Gtin::from_u64(n).map_err(text))
+                    .collect::<Result<_, _>>()?,
                 codes,
             })
         };

@@ -20,12 +20,14 @@ use serde::de::{self, MapAccess, SeqAccess};
 use serde::ser::{SerializeMap, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Bytes16, DecodeError, EVENT_BYTES_MAX, Message, VERSION, read, write};
+use super::{
+    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Bytes16, DecodeError, EVENT_BYTES_MAX, Message, VERSION, read, write,
+};
 use crate::gs1::{Date, Gtin, Sscc};
 use crate::{
-    AgentId, Batch, BizStep, Body, Correction, CorrectionReason, CorrelationId, Count, Details, Disposition, Epoch,
-    Event, ItemId, LocationId, Lot, Movement, MovementId, OperatorId, Place, Quantity, Reference, Sequence,
-    SerialNumber, StationId, Uom, Weighing, When,
+    AgentId, Batch, BizStep, Body, Correction, CorrectionReason, CorrelationId, Count, Details, Disposition,
+    Epoch, Event, ItemId, LocationId, Lot, Movement, MovementId, OperatorId, Place, Quantity, Reference,
+    Sequence, SerialNumber, StationId, Uom, Weighing, When,
 };
 
 impl Message for Batch {
@@ -50,7 +52,9 @@ impl Message for Batch {
         read(bytes, |WireBatch(_, agent, epoch, first, t0, texts, wire)| {
             if first == 0 || wire.is_empty() || wire.len() > BATCH_EVENTS_MAX {
                 let got = wire.len();
-                return Err(alloc::format!("{got} events from sequence {first}, expected 1 to {BATCH_EVENTS_MAX} from 1"));
+                return Err(alloc::format!(
+                    "{got} events from sequence {first}, expected 1 to {BATCH_EVENTS_MAX} from 1"
+                ));
             }
             if Sequence::new(first).checked_add(wire.len() as u64 - 1).is_none() {
                 return Err("the sequence runs past its end".into());
@@ -180,7 +184,8 @@ impl WireEvent {
         let body = match self.body {
             WireBody::Movement { step, item, steps, uom, from, to, station } => {
                 let movement = Movement {
-                    step: BizStep::from_wire(step).ok_or_else(|| alloc::format!("no business step {step}"))?,
+                    step: BizStep::from_wire(step)
+                        .ok_or_else(|| alloc::format!("no business step {step}"))?,
                     item: ItemId::new(text(texts, item)?).map_err(fault)?,
                     quantity: quantity(steps, uom)?,
                     from: place(from, texts)?,
@@ -340,7 +345,9 @@ impl WireDetails {
             serial: put(details.serial.as_ref().map(SerialNumber::as_str)),
             expires_on: details.expires_on.map(Date::to_yyyymmdd),
             license_plate: details.license_plate.map(|sscc| sscc.to_u64()),
-            weighing: details.weighing.map(|w| (w.gross.steps, w.tare.steps, w.net.steps, w.gross.uom.wire())),
+            weighing: details
+                .weighing
+                .map(|w| (w.gross.steps, w.tare.steps, w.net.steps, w.gross.uom.wire())),
             disposition: details.disposition.map(Disposition::wire),
             reference: put(details.reference.as_ref().map(Reference::as_str)),
             operator: put(details.operator.as_ref().map(OperatorId::as_str)),
@@ -372,7 +379,10 @@ impl WireDetails {
                 .expires_on
                 .map(|day| Date::from_yyyymmdd(day).map_err(|fault| fault.to_string()))
                 .transpose()?,
-            license_plate: self.license_plate.map(|n| Sscc::from_u64(n).map_err(|e| e.to_string())).transpose()?,
+            license_plate: self
+                .license_plate
+                .map(|n| Sscc::from_u64(n).map_err(|e| e.to_string()))
+                .transpose()?,
             weighing: self.weighing.map(weighing).transpose()?,
             disposition: self
                 .disposition
@@ -427,7 +437,11 @@ impl Serialize for WireDetails {
             self.corrects.is_some(),
         ];
         let mut map = to.serialize_map(Some(present.into_iter().filter(|p| *p).count()))?;
-        fn put<M: SerializeMap, T: Serialize>(map: &mut M, key: u8, value: &Option<T>) -> Result<(), M::Error> {
+        fn put<M: SerializeMap, T: Serialize>(
+            map: &mut M,
+            key: u8,
+            value: &Option<T>,
+        ) -> Result<(), M::Error> {
             value.as_ref().map_or(Ok(()), |value| map.serialize_entry(&key, value))
         }
         put(&mut map, 0, &self.clock)?;

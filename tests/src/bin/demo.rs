@@ -67,7 +67,6 @@ fn main() -> ExitCode {
     }
 }
 
-
 fn runtime(arguments: &Arguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
