@@ -54,6 +54,8 @@ pub struct Shift {
     pub letters: usize,
     /// Kills that were struck.
     pub kills: usize,
+    /// Acts whose outcome had to be looked up in the journal, and attempts that were repeated after it.
+    pub doubts: (usize, usize),
     settled: u32,
     /// Of scanner and scale.
     ports: [Pty; 2],
@@ -97,6 +99,7 @@ impl Shift {
             strangers: 0,
             letters: 0,
             kills: 0,
+            doubts: (0, 0),
             settled: 0,
             ports,
             _devices: devices,
@@ -110,8 +113,16 @@ impl Shift {
     pub async fn open(&mut self) -> Result<()> {
         self.site.start_gateway()?;
         self.site.gateway_ready().await?;
-        self.site.start_agent()?;
+        self.start_agent()?;
         self.site.agent_ready().await
+    }
+
+    /// Starts the agent on ports that nobody holds, however its predecessor ended.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn start_agent(&mut self) -> Result<()> {
+        start_agent(&mut self.site, &self.ports)
     }
 
     /// The next acts of a script that fits what lies there now.
@@ -176,6 +187,7 @@ impl Shift {
                 return Ok(());
             }
             kills = &[];
+            self.doubts.0 += 1;
             block_in_place(|| self.settle())?;
             let more = self.site.journal_head()?.checked_sub(self.recorded);
             match (outcome, more) {
@@ -183,7 +195,7 @@ impl Shift {
                     self.heard_good(act);
                     return Ok(());
                 }
-                (Outcome::NotDone | Outcome::InDoubt, Some(0)) => {}
+                (Outcome::NotDone | Outcome::InDoubt, Some(0)) => self.doubts.1 += 1,
                 _ => bail!(
                     "heard as {outcome:?}, but after {} recorded acts the journal holds {more:?} more",
                     self.recorded
@@ -198,12 +210,11 @@ impl Shift {
     /// # Errors
     /// When it does not start.
     pub fn restart(&mut self, victim: Victim) -> Result<()> {
-        let site = &mut self.site;
         match victim {
-            Victim::Agent if !site.agent_runs()? => site.start_agent(),
-            Victim::Gateway if !site.gateway_runs()? => site.start_gateway(),
+            Victim::Agent if !self.site.agent_runs()? => self.start_agent(),
+            Victim::Gateway if !self.site.gateway_runs()? => self.site.start_gateway(),
             Victim::Agent | Victim::Gateway => Ok(()),
-            Victim::Broker => match &mut site.broker {
+            Victim::Broker => match &mut self.site.broker {
                 Broker::Mosquitto(broker) => {
                     if broker.is_running() {
                         return Ok(());
@@ -388,8 +399,7 @@ fn strike(site: &mut Site, ports: &[Pty], victim: Victim) -> Result<()> {
         Victim::Agent => {
             ensure!(site.agent_runs()?, "the agent was to be killed and does not run");
             site.kill_agent()?;
-            ports.iter().try_for_each(Pty::release)?;
-            site.start_agent()
+            start_agent(site, ports)
         }
         Victim::Gateway => {
             ensure!(site.gateway_runs()?, "the gateway was to be killed and does not run");
@@ -403,6 +413,11 @@ fn strike(site: &mut Site, ports: &[Pty], victim: Victim) -> Result<()> {
             Broker::Embedded => bail!("the embedded broker lives and dies with the gateway"),
         },
     }
+}
+
+fn start_agent(site: &mut Site, ports: &[Pty]) -> Result<()> {
+    ports.iter().try_for_each(Pty::release)?;
+    site.start_agent()
 }
 
 fn tell(found: &[String]) -> Result<()> {

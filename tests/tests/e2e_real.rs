@@ -64,6 +64,10 @@ async fn nothing_is_lost_or_doubled_when_agent_gateway_and_broker_are_killed() -
         let acts = shift.script(ACTS, seed);
         let kills = chaos::plan(seed, acts.len(), &[Victim::Agent, Victim::Gateway, Victim::Broker], KILLS);
         shift.work_under(&acts, &kills).await?;
+        println!(
+            "{} kills, {} outcomes looked up, {} acts repeated",
+            shift.kills, shift.doubts.0, shift.doubts.1
+        );
         ensure!(shift.kills == 3 * KILLS, "{} of {} kills were struck", shift.kills, kills.len());
         told("scanned");
         shift.agree().await?;

@@ -61,7 +61,7 @@ async fn an_agent_that_is_stopped_ends_well_and_loses_nothing() -> Result<()> {
         shift.perform(act)?;
         block_in_place(|| shift.site.stop_agent()).with_context(|| shift.evidence())?;
         ensure!(shift.site.journal_head()? == round as u64 + 1, "the journal can be read without the agent");
-        shift.site.start_agent()?;
+        shift.start_agent()?;
         block_in_place(|| shift.settle())?;
     }
     shift.agree().await?;

@@ -265,7 +265,9 @@ fn wrong_configurations_are_refused_with_every_fault_and_its_line() -> Result<()
     let gateway = "[http]\nlisten = \"everywhere\"\n[mqtt]\nhost = \"broker.example\"\n[erp]\nkind = \"abacus\"\n\
                    url = \"tryton\"\nkey_file = \"erp.key\"\n[[channel]]\nname = \"shop\"\nkind = \"vendure\"\n\
                    sites = []\nstock = 1\n";
-    let cases: [(&str, &str, &[(usize, &str)]); 2] = [
+    /// Line, and what the complaint about it names.
+    type Faults = &'static [(usize, &'static str)];
+    let cases: [(&str, &str, Faults); 2] = [
         (
             "stockwire-agent",
             agent,
@@ -330,11 +332,11 @@ async fn a_full_journal_refuses_aloud_keeps_what_it_has_and_works_again_when_it_
 
     let journal = shift.site.folder().join("journal.db");
     fill(&mut shift, JournalOptions { retained_rows: 0, ..JournalOptions::new(journal, 1024 * 1024) })?;
-    shift.site.start_agent()?;
+    shift.start_agent()?;
     refused_aloud(&mut shift)?;
     // Over a restart too.
     shift.site.kill_agent()?;
-    shift.site.start_agent()?;
+    shift.start_agent()?;
     refused_aloud(&mut shift)?;
 
     shift.site.start_gateway()?;
@@ -366,7 +368,7 @@ async fn a_full_disk_refuses_aloud_keeps_what_it_has_and_works_again_when_there_
 
     let ballast = disk.fill()?;
     fill(&mut shift, JournalOptions::new(&journal, 64 * 1024 * 1024))?;
-    shift.site.start_agent()?;
+    shift.start_agent()?;
     refused_aloud(&mut shift)?;
 
     std::fs::remove_file(ballast)?;
