@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use rumqttc::{
-    AsyncClient, Event, EventLoop, MqttOptions, Packet, PublishOptions, QoS, TlsConfiguration, Transport,
+    AsyncClient, Event, EventLoop, MqttOptions, NetworkOptions, Packet, PublishOptions, QoS,
+    TlsConfiguration, Transport,
 };
 use stockwire_protocol::cbor::{Message as _, PACKET_BYTES_MAX};
 use stockwire_protocol::topic::{self, Subject};
@@ -28,6 +29,10 @@ pub(super) fn options(port: u16, client: &str, tls: Option<(&Pki, &Identity)>) -
     let host = if tls.is_some() { "localhost" } else { "127.0.0.1" };
     let mut options = MqttOptions::new(client, (host, port));
     options.set_max_packet_size(Some(PACKET_BYTES_MAX as u32));
+    // As agent and gateway do; else each answer waits for the peer's delayed ACK, 40 ms on Linux.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     if let Some((pki, identity)) = tls {
         let client_auth = Some((std::fs::read(&identity.certificate)?, std::fs::read(&identity.key)?));
         let ca = std::fs::read(pki.ca())?;
