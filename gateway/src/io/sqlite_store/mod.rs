@@ -127,6 +127,9 @@ impl Connected for SqliteReader {
 fn prepare(connection: &Connection) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY_TIMEOUT).map_err(database("setting up the database"))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    // A plan never depends on a bound value: else SQLite compiles cached statements anew at nearly every use (LIMIT ?).
+    let plans_stay = connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true);
+    plans_stay.map_err(database("setting up the database"))?;
     set(connection, "cache_size", -CACHE_KIB)?;
     set(connection, "temp_store", 2)
 }
