@@ -40,18 +40,36 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
     let goods = Goods::new()?;
-    let broker = Mosquitto::start_plain(Persistence::Off)?;
+    let stock = Mosquitto::start_plain(Persistence::Off)?;
+    measure(plan, &goods, &stock, "Mosquitto as it comes", report)?;
+    let prompt = Mosquitto::start_plain_nodelay(Persistence::Off)?;
+    measure(plan, &goods, &prompt, "Mosquitto with set_tcp_nodelay", report)?;
+    let epoch = Epoch::from_bytes([0xff; 16]);
+    let live = goods.batch(epoch, 1_000_000, 1)?.encode().len() as f64;
+    let json = goods.json_bytes(epoch, 1_000_000) as f64;
+    report.fact("bytes of a movement live, alone in a publish", Unit::Bytes, live, None);
+    report.fact("bytes of the same as JSON with names", Unit::Bytes, json, None);
+    report.fact("live by JSON", Unit::Plain, live / json, Some(Target::AtMost(0.34)));
+    report.note(format!(
+        "limit: rumqttc, QoS 1, one event in each publish, {IN_FLIGHT} in flight, {SINGLES} in a slice, until the sink \
+         has counted all, never more than {UNCOUNTED_MAX} ahead of it; ours: journal on disk, outbox and link, until the last acknowledgement is in the journal. \
+         The same sink decodes and counts for both, on the same two cores as broker and sender"
+    ));
+    Ok(())
+}
+
+fn measure(plan: &Plan, goods: &Goods, broker: &Mosquitto, name: &str, report: &mut Report) -> Result<()> {
     let sink = Sink::start(mqtt::options(broker.port(), "gateway", None)?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let bench = Bench { goods, port: broker.port(), sink, runtime };
-
-    // Before it counts: connections, caches, the broker's own memory.
-    let (mut epochs, warm) = (1u64.., Instant::now());
+    let bench = Bench { goods: goods.clone(), port: broker.port(), sink, runtime };
+    let mut epochs = 1u64..;
     let mut next_epoch = || {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&epochs.next().unwrap_or(0).to_be_bytes());
         Epoch::from_bytes(bytes)
     };
+    // Before it counts: connections, caches, the broker's own memory.
+    let warm = Instant::now();
     bench.singles(next_epoch())?;
     bench.drain()?;
     let pairs = plan.pairs_of(warm.elapsed());
@@ -69,28 +87,19 @@ pub(super) fn run(plan: &Plan, report: &mut Report) -> Result<()> {
         },
     )?;
     let after = bench.sink.counts();
-    report.row(
-        format!("events drained of {BACKLOG}, to the gateway's word"),
-        Unit::PerSecond,
-        &measured,
-        Some(Target::AtLeast(10.0)),
-    );
+    let what = format!("events drained of {BACKLOG}, to the gateway's word; {name}");
+    report.row(what, Unit::PerSecond, &measured, Some(Target::AtLeast(10.0)));
     let lost = (pairs as u64 * (SINGLES + BACKLOG)).saturating_sub(after.unique - before.unique);
-    report.fact("events lost", Unit::Plain, lost as f64, Some(Target::AtMost(0.0)));
+    report.fact(format!("events lost; {name}"), Unit::Plain, lost as f64, Some(Target::AtMost(0.0)));
     let repeated = (after.repeated - before.repeated) as f64;
-    report.fact("events sent twice", Unit::Plain, repeated, None);
+    report.fact(format!("events sent twice; {name}"), Unit::Plain, repeated, None);
     let drained = drained_bytes as f64 / (pairs as u64 * BACKLOG) as f64;
-    report.fact("bytes of a movement drained", Unit::Bytes, drained, Some(Target::AtMost(32.0)));
-    let live = bench.goods.batch(next_epoch(), 1_000_000, 1)?.encode().len() as f64;
-    let json = bench.goods.json_bytes(next_epoch(), 1_000_000) as f64;
-    report.fact("bytes of a movement live, alone in a publish", Unit::Bytes, live, None);
-    report.fact("bytes of the same as JSON with names", Unit::Bytes, json, None);
-    report.fact("live by JSON", Unit::Plain, live / json, Some(Target::AtMost(0.34)));
-    report.note(format!(
-        "limit: rumqttc, QoS 1, one event in each publish, {IN_FLIGHT} in flight, {SINGLES} in a slice, until the sink \
-         has counted all, never more than {UNCOUNTED_MAX} ahead of it; ours: journal on disk, outbox and link, until the last acknowledgement is in the journal. \
-         The same sink decodes and counts for both, on the same two cores as broker and sender"
-    ));
+    report.fact(
+        format!("bytes of a movement drained; {name}"),
+        Unit::Bytes,
+        drained,
+        Some(Target::AtMost(32.0)),
+    );
     Ok(())
 }
 

@@ -193,8 +193,9 @@ impl Desk {
                 let (shelf, now) = (shop.on_hand(), Instant::now());
                 for (sku, queue) in &mut on_the_way {
                     let number = shelf.get(sku).copied().unwrap_or(0);
-                    while let Some((_, due)) = queue.pop_front_if(|(wanted, _)| *wanted <= number) {
-                        times.push(micros(now.saturating_duration_since(due)));
+                    while let Some((_, due)) = queue.front().filter(|(wanted, _)| *wanted <= number) {
+                        times.push(micros(now.saturating_duration_since(*due)));
+                        queue.pop_front();
                     }
                 }
             }
