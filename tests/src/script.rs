@@ -108,7 +108,9 @@ pub fn acts_from(world: &World, site: &str, stock: &Stock, count: usize, seed: u
         let there = stock.get(&(format!("{site}/{bin}"), world.item(item).sku.clone())).copied().unwrap_or(0);
         let weighed = world.item(item).unit == "KGM";
         // The scale shows grams, and a piece is a thousand thousandths.
-        let some = |dice: &mut Dice| if weighed { 100 + dice.below(5_000) as i64 } else { 1000 * (1 + dice.below(9) as i64) };
+        let some = |dice: &mut Dice| {
+            if weighed { 100 + dice.below(5_000) as i64 } else { 1000 * (1 + dice.below(9) as i64) }
+        };
         let act = match dice.below(10) {
             0..=4 => Act::Receive { bin, item, amount: some(&mut dice) },
             5..=8 => match some(&mut dice).min(there) {

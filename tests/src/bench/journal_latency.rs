@@ -170,7 +170,12 @@ fn rows(
     let limit: Vec<f64> = slices.iter().flat_map(|slice| slice.0.iter().copied()).collect();
     let ours: Vec<f64> = slices.iter().flat_map(|slice| slice.1.iter().copied()).collect();
     // Of all together: what spoils one scan in a hundred does not come once in every slice.
-    report.row(format!("{what}, p99 of all"), Unit::Micros, &[(percentile(limit, 99), percentile(ours, 99))], p99);
+    report.row(
+        format!("{what}, p99 of all"),
+        Unit::Micros,
+        &[(percentile(limit, 99), percentile(ours, 99))],
+        p99,
+    );
 }
 
 /// Twice under `strace`, with more scans the second time: the difference belongs to the scans alone.

@@ -331,7 +331,7 @@ async fn watch(arguments: &Arguments, site: &Site) -> Result<()> {
         let page = site.get("/v1/movements?limit=20").await?;
         for row in page["rows"].as_array().into_iter().flatten().rev() {
             let ledger = row["ledger"].as_u64().unwrap_or(0);
-            if ledger > seen && text(&row["kind"]) != "" && row["station"].is_string() {
+            if ledger > seen && !text(&row["kind"]).is_empty() && row["station"].is_string() {
                 println!(
                     "   {} {:<10} {:>8} {} {} -> {}   {}/v1/availability/{CHANNEL}/{}",
                     text(&row["occurred_at"]),

@@ -25,8 +25,128 @@ pub struct Sabotage {
     pub proof: &'static [&'static str],
 }
 
+/// The simulated world as a proof: most of these faults show within the first few seeds.
+const WORLD: &[&str] =
+    &["run", "--locked", "-p", "stockwire-tests", "--bin", "world", "--", "--seeds", "100"];
+
 /// Every fault that must be caught.
-pub static SABOTAGES: &[Sabotage] = &[];
+pub static SABOTAGES: &[Sabotage] = &[
+    Sabotage {
+        name: "ack before commit: acks go out although the transaction failed",
+        file: "gateway/src/ingest.rs",
+        good: "                decided = Some(outcome);
+                Some(writes)
+            })?;
+            match decided {
+                // The transaction is committed here",
+        bad: "                decided = Some(outcome);
+                Some(writes)
+            })
+            .unwrap_or_default();
+            match decided {
+                // The transaction is committed here",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "trim on PUBACK: the journal forgets what the broker took, whatever the gateway holds",
+        file: "agent/src/outbox.rs",
+        good: "let trusted = watermark.min(self.sent);",
+        bad: "let trusted = self.sent.max(watermark.min(self.sent));",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "PUBACK as delivery: a batch that the broker took is not waited for any more",
+        file: "agent/src/outbox.rs",
+        good: "        if accepted || !known {
+            return;
+        }",
+        bad: "        if accepted {
+            self.in_flight.retain(|batch| batch.token != token);
+            if self.in_flight.is_empty() {
+                self.ack_due = None;
+            }
+        }
+        if accepted || !known {
+            return;
+        }",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "no unique key at ingest: a batch that comes again is taken again",
+        file: "gateway/src/ingest/desk.rs",
+        good: "        for at in 0..known {
+            if self.is_held(",
+        bad: "        let known = known.saturating_sub(usize::MAX);
+        for at in 0..known {
+            if self.is_held(",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "no unique key in the table of events",
+        file: "gateway/src/io/sqlite_store/schema.rs",
+        good: "    key INTEGER PRIMARY KEY,            -- stream << 40 | sequence: one identity, once",
+        bad: "    key INTEGER,                        -- stream << 40 | sequence: one identity, once",
+        proof: &["test", "--locked", "-p", "stockwire-gateway", "--lib", "sqlite_store"],
+    },
+    Sabotage {
+        name: "sequence reused after restart: the journal counts on from its watermark",
+        file: "agent/src/io/sqlite_journal/schema.rs",
+        good: "let head = last.max(watermark);",
+        bad: "let head = watermark.min(last.max(watermark));",
+        proof: &[
+            "test",
+            "--locked",
+            "-p",
+            "stockwire-agent",
+            "--test",
+            "sqlite_journal",
+            "keeps_the_contract",
+        ],
+    },
+    Sabotage {
+        name: "gap skipped: a batch above the watermark is applied all the same",
+        file: "gateway/src/ingest/desk.rs",
+        good: "            return Taken::Yes(Some(Refusal::Gap));
+        }
+        let known = (stream.watermark.get() + 1 - batch.first.get())",
+        bad: "        }
+        let known = (stream.watermark.get() + 1)
+            .saturating_sub(batch.first.get())",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "ERP posting repeated blindly: created without a look for what an earlier attempt left",
+        file: "gateway/src/erp/tryton/post.rs",
+        good: "(_, None) | (State::Start, Some(Ok(_))) => self.look(),",
+        bad: "(_, None) | (State::Start, Some(Ok(_))) => self.create(),",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "beep before commit: the good signal sounds when the scan is understood",
+        file: "agent/src/station.rs",
+        good: "        self.actions.push_back(Action::Record { ticket, events });",
+        bad: "        self.actions.push_back(Action::Record { ticket, events });
+        self.signal(Signal::Good, String::new());",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "merged lives: what conflicts is set aside, and the stream goes on behind it",
+        file: "gateway/src/ingest/desk.rs",
+        good: "                self.quarantine(arrived, at, key);
+                stream.frozen = true;",
+        bad: "                self.quarantine(arrived, at, key);",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "an old journal believes acks of events that it never had",
+        file: "agent/src/outbox.rs",
+        good: "        if ack.watermark > head {
+            // Using",
+        bad: "        if ack.watermark > head && head > ack.watermark {
+            // Using",
+        proof: WORLD,
+    },
+];
 
 /// What is copied: the workspace's own files.
 const COPIED: [&str; 10] = [

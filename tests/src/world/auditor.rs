@@ -144,6 +144,15 @@ impl Auditor {
         self.lives.insert((to, epoch), copy);
     }
 
+    /// A box was taken away, with whatever is still on its card.
+    pub(super) fn retired(&mut self, at: usize) {
+        for (_, life) in
+            self.lives.range_mut((at, Epoch::from_bytes([0; 16]))..=(at, Epoch::from_bytes([255; 16])))
+        {
+            life.contested = true;
+        }
+    }
+
     /// A journal was put aside, and its rows after `own_after` begin a new one.
     pub(super) fn moved(&mut self, at: usize, old: Epoch, new: Epoch, own_after: u64) {
         let life = self.lives.entry((at, old)).or_default();

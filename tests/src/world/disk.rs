@@ -118,7 +118,7 @@ impl Journal for Disk {
     fn handle_ack(&mut self, watermark: Sequence) -> Result<(), JournalError> {
         self.live.handle_ack(watermark)?;
         self.acks += 1;
-        if self.acks % ACKS_BETWEEN_FLUSHES == 0 {
+        if self.acks.is_multiple_of(ACKS_BETWEEN_FLUSHES) {
             self.flushed = self.live.clone();
         }
         Ok(())

@@ -115,7 +115,7 @@ impl EdgeBox {
             station: StationId::new(format!("bench-{number}")).expect("a station name"),
             device: DeviceId::new("scanner-1").expect("a device name"),
             scale,
-            clock_battery: number % 2 == 0,
+            clock_battery: number.is_multiple_of(2),
             process: None,
             life: 0,
             look_up: None,

@@ -139,8 +139,12 @@ impl Operator {
         let Some(task) = &mut self.task else { return Next::Home };
         let Some(step) = task.todo.front() else { return Next::Listen };
         if !self.open.is_empty() {
-            // Ahead only with single pieces, and never with the same code: that would be a bounce.
-            let single = |step: &Step| matches!((&step.act, &step.expect), (Act::Scan(_), Expect::Good(facts)) if facts.len() == 1);
+            // Ahead only with single pieces (UNDO waits for what it takes back), and never with the same code: that would
+            // be a bounce.
+            let single = |step: &Step| match (&step.act, &step.expect) {
+                (Act::Scan(code), Expect::Good(facts)) => facts.len() == 1 && !code.starts_with(b"SW:"),
+                _ => false,
+            };
             let ahead = self.open.len() < AHEAD_MAX
                 && single(step)
                 && self.open.iter().all(single)
@@ -201,9 +205,9 @@ impl Operator {
 
     fn pace(&mut self) -> Duration {
         match self.random.below(100) {
-            0..=79 => self.random.ms(300..=2_500),
-            80..=98 => self.random.ms(2_000..=15_000),
-            _ => self.random.ms(20_000..=50_000),
+            0..=84 => self.random.ms(200..=1_200),
+            85..=98 => self.random.ms(1_000..=8_000),
+            _ => self.random.ms(10_000..=45_000),
         }
     }
 

@@ -123,7 +123,11 @@ impl World {
         if !matches!(fate, Fate::Fine) {
             self.log(|| format!("{vendor:?}: {} will be {fate:?}", outbound.request.name));
         }
-        let there = self.random.ms(5..=120);
+        // The shop takes its time, so that numbers that change meanwhile travel together.
+        let there = match vendor {
+            Vendor::Erp => self.random.ms(5..=200),
+            Vendor::Shop => self.random.ms(50..=900),
+        };
         // A connection that breaks is noticed at once or only by the time-out.
         let given_up = match self.random.chance(700) {
             true => self.random.ms(100..=3_000),

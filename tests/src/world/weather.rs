@@ -123,8 +123,8 @@ impl Weather {
         };
         Self {
             boxes: random.within(2..=3) as usize,
-            movements: random.within(25..=70) as u32,
-            chaos_ends: random.ms(120_000..=900_000),
+            movements: random.within(30..=80) as u32,
+            chaos_ends: random.ms(60_000..=300_000),
             // Some thirty rows: full during each longer outage.
             journal_quota: if quota && random.chance(300) { 3_000 } else { u64::MAX },
             disk_fails: disk_fails && card.is_none(),
@@ -178,7 +178,10 @@ impl Weather {
         let end = self.chaos_ends.as_millis() as u64;
         let mut often = |on: bool, mean_s: u64, make: &dyn Fn() -> Trouble| {
             let mut due = 0;
-            while on {
+            if !on {
+                return;
+            }
+            loop {
                 // Waits spread around their mean.
                 due += random.within(mean_s * 100..=mean_s * 1_900);
                 if due >= end {
@@ -188,18 +191,18 @@ impl Weather {
             }
         };
         for at in 0..boxes {
-            often(self.power_cuts, 90, &|| Trouble::PowerCut { at });
-            often(self.kills, 90, &|| Trouble::KillBox { at });
-            often(self.link_cuts, 40, &|| Trouble::CutLink { at });
-            often(self.deaf_links, 200, &|| Trouble::DeafLink { at });
-            often(self.stuck_clients, 300, &|| Trouble::StuckClient { at });
-            often(self.disk_fails, 60, &|| Trouble::DiskFails { at });
-            often(self.garbage, 200, &|| Trouble::Garbage { at });
-            often(self.resend_commands, 120, &|| Trouble::Resend { at });
+            often(self.power_cuts, 50, &|| Trouble::PowerCut { at });
+            often(self.kills, 50, &|| Trouble::KillBox { at });
+            often(self.link_cuts, 25, &|| Trouble::CutLink { at });
+            often(self.deaf_links, 120, &|| Trouble::DeafLink { at });
+            often(self.stuck_clients, 150, &|| Trouble::StuckClient { at });
+            often(self.disk_fails, 40, &|| Trouble::DiskFails { at });
+            often(self.garbage, 100, &|| Trouble::Garbage { at });
+            often(self.resend_commands, 60, &|| Trouble::Resend { at });
         }
-        often(self.broker_kills, 120, &|| Trouble::KillBroker);
-        often(self.cloud_kills, 100, &|| Trouble::KillCloud);
-        often(self.link_cuts, 80, &|| Trouble::CutCloud);
+        often(self.broker_kills, 60, &|| Trouble::KillBroker);
+        often(self.cloud_kills, 60, &|| Trouble::KillCloud);
+        often(self.link_cuts, 50, &|| Trouble::CutCloud);
         let early = Duration::from_millis(random.within(10_000..=end / 2));
         let late = Duration::from_millis(random.within(end / 2..=end));
         let at = random.below(boxes as u64) as usize;
@@ -246,13 +249,13 @@ impl World {
             Trouble::KillBroker => {
                 if self.broker_is_up() {
                     self.kill_broker();
-                    let wait = self.random.ms(500..=60_000);
+                    let wait = self.random.ms(500..=40_000);
                     self.queue.after(wait, Happening::StartBroker);
                 }
             }
             Trouble::KillCloud => {
                 self.kill_cloud();
-                let wait = self.random.ms(500..=60_000);
+                let wait = self.random.ms(500..=40_000);
                 self.queue.after(wait, Happening::StartCloud);
             }
             Trouble::CutCloud => {
@@ -277,7 +280,7 @@ impl World {
 
     fn restart_box(&mut self, at: usize, power: bool) {
         self.kill_box(at, power);
-        let wait = if power { self.random.ms(3_000..=60_000) } else { self.random.ms(500..=5_000) };
+        let wait = if power { self.random.ms(2_000..=30_000) } else { self.random.ms(500..=5_000) };
         self.queue.after(wait, Happening::Boot { at });
     }
 
@@ -329,6 +332,7 @@ impl World {
         for at in self.weather.boxes..self.boxes.len() {
             self.kill_box(at, false);
             self.settle_doubt(at);
+            self.auditor.retired(at);
             self.boxes[at].retired = true;
         }
     }
