@@ -29,6 +29,22 @@ pub struct Sabotage {
 const WORLD: &[&str] =
     &["run", "--locked", "-p", "stockwire-tests", "--bin", "world", "--", "--seeds", "100"];
 
+// With the tests' package beside them cargo takes the features of every dependency that the world was built with, and
+// need not build those again.
+const GATEWAY_STORE: &[&str] =
+    &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "sqlite_store"];
+const AGENT_JOURNAL: &[&str] = &[
+    "test",
+    "--locked",
+    "-p",
+    "stockwire-agent",
+    "-p",
+    "stockwire-tests",
+    "--test",
+    "sqlite_journal",
+    "keeps_the_contract",
+];
+
 /// Every fault that must be caught.
 pub static SABOTAGES: &[Sabotage] = &[
     Sabotage {
@@ -86,22 +102,14 @@ pub static SABOTAGES: &[Sabotage] = &[
         file: "gateway/src/io/sqlite_store/schema.rs",
         good: "    key INTEGER PRIMARY KEY,            -- stream << 40 | sequence: one identity, once",
         bad: "    key INTEGER,                        -- stream << 40 | sequence: one identity, once",
-        proof: &["test", "--locked", "-p", "stockwire-gateway", "--lib", "sqlite_store"],
+        proof: GATEWAY_STORE,
     },
     Sabotage {
         name: "sequence reused after restart: the journal counts on from its watermark",
         file: "agent/src/io/sqlite_journal/schema.rs",
         good: "let head = last.max(watermark);",
         bad: "let head = watermark.min(last.max(watermark));",
-        proof: &[
-            "test",
-            "--locked",
-            "-p",
-            "stockwire-agent",
-            "--test",
-            "sqlite_journal",
-            "keeps_the_contract",
-        ],
+        proof: AGENT_JOURNAL,
     },
     Sabotage {
         name: "gap skipped: a batch above the watermark is applied all the same",
@@ -229,4 +237,21 @@ fn mirror(source: &Path, copy: &Path) -> Result<()> {
         return Ok(());
     }
     fs::write(copy, wanted).with_context(|| format!("writing {}", copy.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says by panicking what went wrong")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_text_to_break_stands_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for sabotage in SABOTAGES {
+            let text = fs::read_to_string(root.join(sabotage.file)).unwrap();
+            assert_eq!(text.matches(sabotage.good).count(), 1, "{} in {}", sabotage.name, sabotage.file);
+            assert_ne!(sabotage.good, sabotage.bad, "{}", sabotage.name);
+        }
+        assert!(SABOTAGES.len() >= 6, "the six of the first issue at least");
+    }
 }
