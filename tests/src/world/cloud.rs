@@ -114,6 +114,7 @@ impl World {
         let (now, unix_ms) = (self.queue.now(), self.unix_ms());
         let policies = [self.policy.clone()];
         let vault = &mut self.cloud.vault;
+        vault.dies_after = None;
         let ready = vault.recover_in_flight(unix_ms).and_then(|_| vault.replace_channels(&policies));
         match ready {
             Ok(()) => {}

@@ -91,14 +91,15 @@ impl World {
         if !self.is_cloud_life(life) || self.posted(vendor).is_none_or(|posted| posted.turn != Some(now)) {
             return;
         }
-        let random = self.random.next();
-        self.arm_vault();
-        let Some(process) = &mut self.cloud.process else { return };
-        let posted = &mut process.senders[vendor as usize];
+        let Some(posted) = self.posted(vendor) else { return };
         posted.turn = None;
         if posted.out.is_some() {
             return;
         }
+        let random = self.random.next();
+        self.arm_vault();
+        let Some(process) = &mut self.cloud.process else { return };
+        let posted = &mut process.senders[vendor as usize];
         let want = posted.sender.poll(at, &mut self.cloud.vault, random);
         if self.vault_died() {
             return;
