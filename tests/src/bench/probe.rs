@@ -1,8 +1,9 @@
 //! What the kernel tells about processes and disks.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -60,14 +61,29 @@ pub(super) fn status_bytes(process: u32, key: &str) -> Result<f64> {
     Ok(kib.trim().parse::<f64>()? * 1024.0)
 }
 
-/// How often the threads of a process have gone to sleep by themselves: each time something had woken them up.
-pub(super) fn wake_ups(process: u32) -> Result<u64> {
-    let mut sum = 0;
-    for thread in fs::read_dir(format!("/proc/{process}/task")).context("listing threads")? {
-        let file = thread?.path().join("status");
-        sum += status(&file.to_string_lossy(), "voluntary_ctxt_switches")?.parse::<u64>()?;
+/// How often each thread of a process has gone to sleep by itself: each time something had woken it up.
+#[derive(Debug)]
+pub(super) struct WakeUps(BTreeMap<PathBuf, u64>);
+
+impl WakeUps {
+    /// So far.
+    pub(super) fn of(process: u32) -> Result<Self> {
+        let mut threads = BTreeMap::new();
+        for thread in fs::read_dir(format!("/proc/{process}/task")).context("listing threads")? {
+            let file = thread?.path().join("status");
+            let count = status(&file.to_string_lossy(), "voluntary_ctxt_switches")?.parse()?;
+            threads.insert(file, count);
+        }
+        Ok(Self(threads))
     }
-    Ok(sum)
+
+    /// Since then. A thread that has ended woke up for that at least, and took its other wake-ups along.
+    pub(super) fn since(&self, before: &Self) -> u64 {
+        let ended = before.0.keys().filter(|thread| !self.0.contains_key(*thread)).count() as u64;
+        let grown =
+            self.0.iter().map(|(thread, now)| now - before.0.get(thread).copied().unwrap_or(0).min(*now));
+        grown.sum::<u64>() + ended
+    }
 }
 
 /// Seconds that a process has spent on processors.
@@ -96,9 +112,25 @@ mod tests {
         let (now, most) = (status_bytes(own, "VmRSS").unwrap(), status_bytes(own, "VmHWM").unwrap());
         assert!(now > 0.0 && most >= now, "{now} {most}");
         assert!(cpu_seconds(own).unwrap() >= 0.0);
-        let before = (wake_ups(own).unwrap(), thread_cpu_ns().unwrap());
+        let before = thread_cpu_ns().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(2));
-        assert!(wake_ups(own).unwrap() > before.0, "this thread slept");
-        assert!(thread_cpu_ns().unwrap() >= before.1);
+        assert!(thread_cpu_ns().unwrap() >= before);
+    }
+
+    #[test]
+    fn wake_ups_are_counted_per_thread_though_threads_come_and_go() {
+        let own = std::process::id();
+        let before = WakeUps::of(own).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(WakeUps::of(own).unwrap().since(&before) > 0, "this thread slept");
+        let counts = |counts: &[(&str, u64)]| {
+            WakeUps(counts.iter().map(|(thread, count)| (PathBuf::from(thread), *count)).collect())
+        };
+        let (before, after) = (counts(&[("1", 5), ("2", 100)]), counts(&[("1", 8), ("3", 2)]));
+        assert_eq!(
+            after.since(&before),
+            3 + 2 + 1,
+            "the first slept thrice, the third twice, the second ended"
+        );
     }
 }
