@@ -103,6 +103,8 @@ impl Running {
             .stderr(writer)
             .spawn()
             .with_context(|| format!("starting {shown}"))?;
+        // It holds the pipe's writing end, and while anybody does, reading does not end.
+        drop(command);
         let mut text = String::new();
         let (started, mut told) = (Instant::now(), Instant::now());
         for line in BufReader::new(reader).split(b'\n') {
