@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -32,6 +33,8 @@ pub(super) struct Output {
 
 /// A line of life at least this often, because a silent minute looks like a hang.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// How long to listen on after a program has ended: its last lines are in the pipe already.
+const LINGER: Duration = Duration::from_secs(2);
 /// Lines of the log shown when a stage fails: enough for an assertion and its context.
 const TAIL_LINES: usize = 60;
 
@@ -107,8 +110,20 @@ impl Running {
         drop(command);
         let mut text = String::new();
         let (started, mut told) = (Instant::now(), Instant::now());
-        for line in BufReader::new(reader).split(b'\n') {
-            let line = line.with_context(|| format!("reading the output of {shown}"))?;
+        let (send, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            let read = BufReader::new(reader).split(b'\n').map_while(std::result::Result::ok);
+            // Nobody listens any more once the program has ended.
+            read.take_while(|line| send.send(line.clone()).is_ok()).for_each(drop);
+        });
+        loop {
+            let line = match lines.recv_timeout(LINGER) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Disconnected) => break,
+                // Something that it started may outlive it and hold the pipe; that must not hold us.
+                Err(RecvTimeoutError::Timeout) if child.try_wait()?.is_some() => break,
+                Err(RecvTimeoutError::Timeout) => continue,
+            };
             let line = String::from_utf8_lossy(&line);
             writeln!(self.log.borrow_mut(), "{line}")?;
             text.push_str(&line);
