@@ -34,6 +34,8 @@ const WORLD: &[&str] =
 // need not build those again.
 const GATEWAY_STORE: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "sqlite_store"];
+const AGENT_OUTBOX: &[&str] =
+    &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "outbox"];
 const AGENT_JOURNAL: &[&str] = &[
     "test",
     "--locked",
@@ -153,7 +155,7 @@ pub static SABOTAGES: &[Sabotage] = &[
             // Using",
         bad: "        if ack.watermark > head && head > ack.watermark {
             // Using",
-        proof: WORLD,
+        proof: AGENT_OUTBOX,
     },
 ];
 
