@@ -15,6 +15,7 @@
 
 mod auditor;
 mod broker;
+mod cards;
 mod check;
 mod cloud;
 mod disk;
@@ -32,6 +33,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use stockwire_agent::feedback::Signal;
+use stockwire_agent::journal::{Journal as _, MemoryJournal};
 use stockwire_gateway::availability::{Basis, ChannelPolicy};
 use stockwire_gateway::exchange::{Answer, Loss, Outbound};
 use stockwire_protocol::{AgentId, ChannelId, Epoch, SiteId};
@@ -39,6 +41,7 @@ use stockwire_protocol::{AgentId, ChannelId, Epoch, SiteId};
 use crate::real::World as Company;
 use auditor::Auditor;
 use broker::{Broker, ConnId, End, Message, Packet};
+use cards::Cards;
 use cloud::Cloud;
 use disk::Disk;
 use edge::EdgeBox;
@@ -48,7 +51,7 @@ use queue::Queue;
 use random::Random;
 use senders::Vendor;
 use vault::Vault;
-use weather::{Cards, Trouble, Weather};
+use weather::{Trouble, Weather};
 
 /// What a seed showed.
 #[derive(Clone, Copy, Debug, Default)]
@@ -133,9 +136,8 @@ struct World {
     erp: Erp,
     shop: Shop,
     auditor: Auditor,
-    /// What boxes have written under each identity; more than one only when a card was copied.
-    written: BTreeMap<(AgentId, Epoch, u64), Vec<Vec<u8>>>,
     cards: Cards,
+    backups: BTreeMap<usize, MemoryJournal>,
     /// Publishes of strangers.
     garbage: Vec<Vec<u8>>,
     quiet_since: Option<Duration>,
@@ -212,8 +214,8 @@ impl World {
             shop: Shop::new(&company, sites.clone()),
             auditor: Auditor::new(&company),
             boxes: Vec::new(),
-            written: BTreeMap::new(),
             cards: Cards::default(),
+            backups: BTreeMap::new(),
             garbage: Vec::new(),
             quiet_since: None,
             done: false,
@@ -236,6 +238,7 @@ impl World {
                 Operator::new(world.random.fork(), world.weather.movements, bins, scale && number % 2 == 0);
             let agent = AgentId::new(format!("box-{}", number + 1)).expect("an agent");
             let disk = Disk::new(world.fresh_epoch(), world.weather.journal_quota);
+            world.cards.begin(number, &agent, disk.epoch(), &[]);
             world.boxes.push(EdgeBox::new(number, agent, sites[site].clone(), disk, operator, scale));
         }
         Ok(world)

@@ -3,7 +3,7 @@
 //!
 //! This is the counterpart of the gateway's `run.rs`: it makes no decision of its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use stockwire_gateway::ingest::{GROUP_PUBLISHES_MAX, Ingest, Outcome, Publish};
@@ -17,7 +17,7 @@ use super::auditor::Committed;
 use super::broker::{Client, ConnId, End, Message, Packet};
 use super::edge::UNIX_MS;
 use super::senders::{Posted, Vendor};
-use super::vault::{Durable, Vault};
+use super::vault::{Durable, News, Row, Vault};
 use super::{Happening, World};
 
 /// The gateway and its database.
@@ -28,6 +28,8 @@ pub(super) struct Cloud {
     pub(super) committed: Vec<Committed>,
     /// How far each journal is durable here.
     durable: Durable,
+    /// Streams of which other bytes came than those that are held.
+    frozen: BTreeSet<(AgentId, Epoch)>,
     pub(super) process: Option<Process>,
     /// Counts starts.
     pub(super) life: u32,
@@ -68,7 +70,14 @@ const TICK: Duration = Duration::from_secs(1);
 impl Cloud {
     /// With an empty database; not started.
     pub(super) fn new(vault: Vault) -> Self {
-        Self { vault, committed: Vec::new(), durable: Durable::new(), process: None, life: 0 }
+        Self {
+            vault,
+            committed: Vec::new(),
+            durable: Durable::new(),
+            frozen: BTreeSet::new(),
+            process: None,
+            life: 0,
+        }
     }
 
     /// The last sequence of a journal that the database holds.
@@ -270,33 +279,38 @@ impl World {
         }
     }
 
-    /// What a commit brought must follow what is there without a hole, and must be what some box has written.
     fn check_commit(&mut self) {
-        for row in self.cloud.vault.take_news() {
-            let key = (row.agent.clone(), row.epoch);
-            let before = self.cloud.durable.entry(key).or_default();
-            if row.sequence != *before + 1 {
-                let fault =
-                    format!("{}/{}: {} was committed after {before}", row.agent, row.epoch, row.sequence);
-                return self.fail(fault);
+        for News { conflicts, rows } in self.cloud.vault.take_news() {
+            for row in rows {
+                if let Err(fault) = self.check_row(row) {
+                    return self.fail(fault);
+                }
             }
-            *before = row.sequence;
-            let known = self.written.get(&(row.agent.clone(), row.epoch, row.sequence));
-            if !known.is_some_and(|rows| rows.contains(&row.bytes)) {
-                let fault =
-                    format!("{}/{}/{}: committed, and no box wrote it", row.agent, row.epoch, row.sequence);
-                return self.fail(fault);
-            }
-            let event = match Event::decode(&row.bytes) {
-                Ok(event) => event,
-                Err(fault) => return self.fail(format!("a committed event does not read back: {fault}")),
-            };
-            if !row.applied {
-                return self.fail(format!("{}/{}/{} was not applied", row.agent, row.epoch, row.sequence));
-            }
-            let (agent, epoch, sequence) = (row.agent, row.epoch, row.sequence);
-            self.cloud.committed.push(Committed { agent, epoch, sequence, event });
+            let conflicts = conflicts.into_iter().map(|movement| (movement.agent, movement.epoch));
+            self.cloud.frozen.extend(conflicts);
         }
+    }
+
+    /// What a commit brought must follow what is there without a hole, must be what one box has written, and must not
+    /// continue a stream that two lives quarrel about.
+    fn check_row(&mut self, Row { agent, epoch, sequence, bytes, applied }: Row) -> Result<(), String> {
+        let key = (agent.clone(), epoch);
+        if self.cloud.frozen.contains(&key) {
+            return Err(format!("{agent}/{epoch}/{sequence} was taken behind a conflict"));
+        }
+        let before = self.cloud.durable.entry(key).or_default();
+        if sequence != *before + 1 {
+            return Err(format!("{agent}/{epoch}: {sequence} was committed after {before}"));
+        }
+        *before = sequence;
+        self.cards.committed(&agent, epoch, sequence, &bytes)?;
+        let event = Event::decode(&bytes)
+            .map_err(|fault| format!("a committed event does not read back: {fault}"))?;
+        if !applied {
+            return Err(format!("{agent}/{epoch}/{sequence} was not applied"));
+        }
+        self.cloud.committed.push(Committed { agent, epoch, sequence, event });
+        Ok(())
     }
 
     /// After the commit: the acks, and the broker's messages are done with.

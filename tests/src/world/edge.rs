@@ -15,7 +15,6 @@ use stockwire_agent::outbox::{Outbox, OutboxConfig};
 use stockwire_agent::scale::{Net, Range, Reading, Shown, Source, Stability, Unit};
 use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
 use stockwire_protocol::backoff::Backoff;
-use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::{AgentId, DeviceId, Epoch, Event, SiteId, StationId, When};
 
 use super::broker::{ConnId, End};
@@ -418,13 +417,8 @@ impl World {
         let result = edge.disk.append(&writing.events).map(|last| Recorded { epoch, last });
         if let Ok(recorded) = &result {
             let first = recorded.last.get() + 1 - writing.events.len() as u64;
-            for (sequence, event) in (first..).zip(&writing.events) {
-                let rows = self.written.entry((edge.agent.clone(), epoch, sequence)).or_default();
-                rows.push(event.encode());
-                if rows.len() > 1 && !self.auditor.is_contested() {
-                    let fault = format!("box {at}: row {sequence} of {epoch} was written twice");
-                    return self.fail(fault);
-                }
+            if let Err(fault) = self.cards.write(at, first, &writing.events) {
+                return self.fail(fault);
             }
         }
         writing.result = Some(result);

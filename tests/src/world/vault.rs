@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use stockwire_gateway::availability::{ChannelPolicy, ChannelResult, ChannelUpdate};
 use stockwire_gateway::catalogue::{self, ErpId, Listing, ListingsChange, Snapshot};
-use stockwire_gateway::dead_letter::{DeadLetter, DeadLetterId, NewDeadLetter};
+use stockwire_gateway::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, NewDeadLetter};
 use stockwire_gateway::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use stockwire_gateway::io::sqlite_store::SqliteStore;
 use stockwire_gateway::ledger::OpeningLine;
@@ -28,8 +28,17 @@ pub(super) struct Vault {
     pub(super) busy_per_mille: u32,
     /// The process that uses it ends after so many further calls; from then on nothing of it happens any more.
     pub(super) dies_after: Option<u32>,
-    /// Rows committed and not yet looked at, in the order of the books.
-    news: Vec<Row>,
+    /// What was committed and not yet looked at, one for each transaction.
+    news: Vec<News>,
+}
+
+/// What one transaction of ingest brought.
+#[derive(Default)]
+pub(super) struct News {
+    /// Identities that came with other bytes.
+    pub(super) conflicts: Vec<MovementId>,
+    /// Events, in the order of the books.
+    pub(super) rows: Vec<Row>,
 }
 
 /// A committed event.
@@ -62,7 +71,7 @@ impl Vault {
     }
 
     /// What was committed since the last time.
-    pub(super) fn take_news(&mut self) -> Vec<Row> {
+    pub(super) fn take_news(&mut self) -> Vec<News> {
         std::mem::take(&mut self.news)
     }
 
@@ -166,12 +175,12 @@ impl Vault {
         decide: &mut dyn FnMut(&Known) -> Option<Writes>,
     ) -> Result<Vec<Negative>, StoreError> {
         let fails = self.stumble().is_err();
-        let mut rows = Vec::new();
+        let mut news = News::default();
         let negative = self.inner.ingest(need, &mut |known| {
             let writes = decide(known).filter(|_| !fails)?;
             for event in &writes.events {
                 let key = &writes.streams[event.stream].key;
-                rows.push(Row {
+                news.rows.push(Row {
                     agent: key.agent.clone(),
                     epoch: key.epoch,
                     sequence: event.sequence.get(),
@@ -179,12 +188,15 @@ impl Vault {
                     applied: event.ledger.is_some(),
                 });
             }
+            let conflicts =
+                writes.dead_letters.iter().filter(|letter| letter.class == DeadLetterClass::Conflict);
+            news.conflicts.extend(conflicts.filter_map(|letter| letter.movement.clone()));
             Some(writes)
         })?;
         if fails {
             return Err(StoreError::Busy { doing: "simulating a commit that fails" });
         }
-        self.news.extend(rows);
+        self.news.push(news);
         Ok(negative)
     }
 }

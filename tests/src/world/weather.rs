@@ -1,10 +1,9 @@
 //! Which troubles a seed has, and when. Each kind is on in about half of the worlds, so that every pair of kinds meets
 //! in some, and some worlds are calm enough to see one kind alone.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use stockwire_agent::journal::{Journal as _, MemoryJournal};
+use stockwire_agent::journal::Journal as _;
 use stockwire_protocol::topic::{self, Subject};
 
 use super::broker::Message;
@@ -116,7 +115,7 @@ impl Weather {
         let (lost_per_mille, repeated_per_mille, overtaken_per_mille) = (rate(150), rate(200), rate(200));
         let (store_busy_per_mille, cloud_crash_per_mille) = (rate(60), rate(20));
         let (erp_faults_per_mille, shop_faults_per_mille) = (rate(350), rate(350));
-        let card = match random.below(20) {
+        let card = match random.below(12) {
             0 => Some(Card::Restored),
             1 => Some(Card::Cloned),
             _ => None,
@@ -222,12 +221,6 @@ impl Weather {
     }
 }
 
-/// What the world remembers of cards.
-#[derive(Default)]
-pub(super) struct Cards {
-    backups: BTreeMap<usize, MemoryJournal>,
-}
-
 impl World {
     pub(super) fn trouble(&mut self, trouble: Trouble) {
         self.log(|| format!("trouble: {trouble:?}"));
@@ -270,7 +263,7 @@ impl World {
             }
             Trouble::Backup { at } => {
                 let copy = self.boxes[at].disk.backup();
-                self.cards.backups.insert(at, copy);
+                self.backups.insert(at, copy);
             }
             Trouble::Restore { at } => self.restore(at),
             Trouble::Clone { at } => self.clone_box(at),
@@ -297,7 +290,7 @@ impl World {
 
     /// The box is stopped, its card is overwritten with an old copy, and it starts again.
     fn restore(&mut self, at: usize) {
-        let Some(copy) = self.cards.backups.remove(&at) else { return };
+        let Some(copy) = self.backups.remove(&at) else { return };
         self.kill_box(at, true);
         self.settle_doubt(at);
         let edge = &mut self.boxes[at];
@@ -306,6 +299,7 @@ impl World {
             return;
         }
         self.auditor.restored(at, copy.epoch(), copy.head().get());
+        self.cards.copy(at, at, copy.head().get());
         self.boxes[at].disk.restore(copy);
         let wait = self.random.ms(5_000..=60_000);
         self.queue.after(wait, Happening::Boot { at });
@@ -318,6 +312,7 @@ impl World {
         let twin = self.boxes.len();
         let (epoch, head) = (self.boxes[at].disk.epoch(), self.boxes[at].disk.head().get());
         self.auditor.cloned(at, twin, epoch, head);
+        self.cards.copy(at, twin, head);
         let random = self.random.fork();
         let clone = self.boxes[at].twin(twin, random);
         self.boxes.push(clone);

@@ -227,9 +227,7 @@ impl World {
             Ok(own) => own,
             Err(fault) => return self.fail(format!("box {at} cannot begin an epoch: {fault}")),
         };
-        for (sequence, event) in (1..).zip(own) {
-            self.written.entry((edge.agent.clone(), epoch, sequence)).or_default().push(event.encode());
-        }
+        self.cards.begin(at, &edge.agent, epoch, &own);
         self.auditor.moved(at, old, epoch, own_after);
         self.log(|| format!("box {at}: begins epoch {epoch}, rows after {own_after} of {old} moved over"));
     }
