@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 pub use sabotage::SABOTAGES;
 use stage::{Outcome, Running};
@@ -222,10 +223,16 @@ fn cross(stage: &Running) -> Result<u64> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(stage.root()).args(run).args(["run", "--config", &path]);
     let mut agent = Child::spawn("the aarch64 agent", command, &scratch.path().join("agent.log"))?;
-    let status = [&run[..], &["status", "--json", "--config", &path]].concat();
     wait_until("the aarch64 agent answers", Duration::from_secs(60), || {
-        let output = stage.cargo(&status)?;
-        Ok(output.text.contains("\"journal\"").then_some(()))
+        // `status` ends with 1 while anything is wrong, and here the broker and the scanner are missing on purpose.
+        let mut status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        status.current_dir(stage.root()).args(run).args(["status", "--json", "--config", &path]);
+        let output = status.output().context("asking the aarch64 agent")?;
+        let answer: Value = serde_json::from_slice(&output.stdout)
+            .with_context(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+        ensure!(answer["agent"] == "box-arm", "another agent answered: {answer}");
+        ensure!(answer["journal"]["fault"].is_null(), "its journal is at fault: {answer}");
+        Ok(Some(()))
     })
     .with_context(|| agent.log())?;
     let ended = agent.terminate()?;
