@@ -8,7 +8,8 @@ mod memory;
 
 use std::error::Error;
 
-use stockwire_protocol::{Epoch, Event, Sequence};
+use stockwire_protocol::cbor::Message as _;
+use stockwire_protocol::{Digest, Epoch, Event, Sequence};
 
 pub use memory::MemoryJournal;
 
@@ -28,6 +29,9 @@ pub trait Journal: Send {
 
     /// The last sequence known to be committed at the gateway.
     fn watermark(&self) -> Sequence;
+
+    /// Of all events up to the watermark.
+    fn digest(&self) -> Digest;
 
     /// Rows above this one can be read; `NONE` until something was forgotten.
     fn kept_after(&self) -> Sequence;
@@ -49,15 +53,44 @@ pub trait Journal: Send {
     /// [`JournalError::Forgotten`] when `after` lies below [`Journal::kept_after`].
     fn read(&self, after: Sequence, limit: ReadLimit) -> Result<Vec<Event>, JournalError>;
 
-    /// The gateway holds everything up to `watermark`. A lower one than known is ignored.
+    /// The gateway holds everything up to `watermark`, and the caller has seen that it is the same as what is here:
+    /// `digest` is that of both. A watermark not above the known one is ignored.
     ///
     /// It need not be durable at once: what lies above the durable watermark is sent again after a restart, and the
     /// gateway takes it once.
     ///
     /// # Errors
     /// [`JournalError::AckAboveHead`] when the gateway would hold what this journal never recorded.
-    fn handle_ack(&mut self, watermark: Sequence) -> Result<(), JournalError>;
+    fn handle_ack(&mut self, watermark: Sequence, digest: Digest) -> Result<(), JournalError>;
 }
+
+/// The digest of the events up to `sequence`, which must not lie below the watermark or above the head.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub fn digest_at(journal: &dyn Journal, sequence: Sequence) -> Result<Digest, JournalError> {
+    assert!(sequence >= journal.watermark(), "below the watermark the chain is not kept");
+    let (mut at, mut digest) = (journal.watermark().get(), journal.digest());
+    while at < sequence.get() {
+        let left = usize::try_from(sequence.get() - at).unwrap_or(usize::MAX);
+        let limit = ReadLimit { events: DIGEST_STEP.min(left), bytes: usize::MAX };
+        let events = journal.read(Sequence::new(at), limit)?;
+        if events.is_empty() {
+            return Err(JournalError::AckAboveHead { watermark: sequence, head: journal.head() });
+        }
+        at += events.len() as u64;
+        digest = digest_of(digest, &events);
+    }
+    Ok(digest)
+}
+
+/// The chain, with these events added.
+pub fn digest_of(before: Digest, events: &[Event]) -> Digest {
+    events.iter().fold(before, |digest, event| digest.then(&event.encode()))
+}
+
+/// Events read at once for a digest: some 40 KiB of memory.
+const DIGEST_STEP: usize = 512;
 
 /// How much to read at once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -10,12 +10,10 @@
 //! - Batches are made of the oldest events first, so within an epoch the gateway sees them in order. When it keeps up
 //!   they are small (one scan, one publish); when it lags they fill up to the limits by themselves.
 //! - The broker's PUBACK proves nothing about the gateway: it neither moves the watermark nor trims anything.
-//! - Only [`Ack`]s of this epoch move the watermark, and only up to what this process has sent.
-//! - After a start there is `Doubt`: what lies above the durable watermark is sent again, and the gateway compares the
-//!   bytes. So a journal that was restored from an old copy never takes new scans for acknowledged ones (F14).
+//! - Only [`Ack`]s of this epoch move the watermark, and only when their digest says that the gateway's events up to
+//!   there are ours. So a journal that was restored from an old copy, or one of two boxes with one identity, never takes
+//!   its own scans for acknowledged ones (F14, F16).
 //! - No progress for a while, or a gap at the gateway: go back and send again from the watermark.
-
-mod doubt;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -23,11 +21,10 @@ use std::time::Duration;
 use serde::Serialize;
 use stockwire_protocol::cbor::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Message as _};
 use stockwire_protocol::{
-    Ack, AgentId, Batch, Command, CommandBody, Epoch, Refusal, Reply, ReplyResult, Sequence,
+    Ack, AgentId, Batch, Command, CommandBody, Digest, Epoch, Refusal, Reply, ReplyResult, Sequence,
 };
 
-use self::doubt::Doubt;
-use crate::journal::{Journal, JournalError, ReadLimit};
+use crate::journal::{Journal, JournalError, ReadLimit, digest_at, digest_of};
 
 /// Batches that the gateway has not acknowledged. Four full ones keep an uplink of 10 Mbit/s busy over a round trip of
 /// 200 ms; more would only be sent twice after a break.
@@ -94,13 +91,14 @@ pub struct Outbox {
     head_at_start: Sequence,
     connected: bool,
     /// Last sequence given to the link since the last going back; `None`: go on from the journal's watermark.
-    cursor: Option<Sequence>,
+    cursor: Option<Cursor>,
     /// Last sequence ever given to the link by this process, in this epoch.
     sent: Sequence,
     /// Batches above the watermark, oldest first; at most `window_batches`.
     in_flight: VecDeque<InFlight>,
     tokens: u64,
-    doubt: Option<Doubt>,
+    /// The gateway's events were found not to be ours, and it has not been heard about that yet.
+    contested: bool,
     /// Nothing is sent before this.
     hold_until: Duration,
     /// When the gateway should have made progress; set exactly while something is in flight.
@@ -125,6 +123,15 @@ pub struct Outbox {
 struct InFlight {
     token: u64,
     last: Sequence,
+    /// Of all events up to the last; `None` when the chain was not at hand.
+    digest: Option<Digest>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    at: Sequence,
+    /// As in [`InFlight`].
+    digest: Option<Digest>,
 }
 
 /// Why nothing is sent.
@@ -180,6 +187,12 @@ pub enum AckOutcome {
     Unchanged,
     /// Of another life of the journal.
     OtherEpoch,
+    /// The gateway holds other events than ours: nothing is forgotten, and ours are sent from our watermark on, for it to
+    /// compare.
+    Contested {
+        /// How far it says it has come.
+        watermark: Sequence,
+    },
     /// Events are missing at the gateway; they will be sent again.
     GoingBack {
         /// After this one.
@@ -247,7 +260,7 @@ impl Outbox {
             sent: Sequence::NONE,
             in_flight: VecDeque::new(),
             tokens: 0,
-            doubt: Doubt::about(journal),
+            contested: false,
             hold_until: Duration::ZERO,
             ack_due: None,
             timeouts: 0,
@@ -309,8 +322,22 @@ impl Outbox {
             self.stop(stop, Duration::MAX);
             return Ok(AckOutcome::JournalBehindGateway { watermark: ack.watermark, head });
         }
-        if self.stays_in_doubt(now, ack, journal) {
-            return Ok(AckOutcome::Unchanged);
+        // While a conflict stands no watermark is trusted.
+        if ack.refusal != Some(Refusal::Conflict) && matches!(self.stop, Some((Stop::Conflict, _))) {
+            return Ok(AckOutcome::Ignored);
+        }
+        if ack.refusal != Some(Refusal::Conflict)
+            && ack.watermark > journal.watermark()
+            && !self.is_ours(ack, journal)?
+        {
+            if self.contested {
+                return Ok(AckOutcome::Unchanged);
+            }
+            // What differs lies above our watermark: sent again from there, the gateway finds it and sets it aside
+            // before it takes anything that follows.
+            self.contested = true;
+            self.go_back(None);
+            return Ok(AckOutcome::Contested { watermark: ack.watermark });
         }
         match ack.refusal {
             Some(
@@ -324,16 +351,14 @@ impl Outbox {
                 };
                 // A conflict says that the gateway's events are not ours, so its watermark is not ours either.
                 if refusal != Refusal::Conflict {
-                    self.advance(now, ack.watermark, journal)?;
+                    self.advance(now, ack, journal)?;
                 }
                 self.stop(stop, now + self.config.refused_retry);
                 Ok(AckOutcome::Refused { refusal })
             }
-            // While a conflict stands no watermark is trusted.
-            _ if matches!(self.stop, Some((Stop::Conflict, _))) => Ok(AckOutcome::Ignored),
-            Some(Refusal::Gap) => self.handle_gap(now, ack.watermark, journal),
+            Some(Refusal::Gap) => self.handle_gap(now, ack, journal),
             None => {
-                if self.advance(now, ack.watermark, journal)? {
+                if self.advance(now, ack, journal)? {
                     return Ok(AckOutcome::Progress { watermark: journal.watermark() });
                 }
                 self.handle_repeated(ack.watermark, journal)
@@ -392,28 +417,25 @@ impl Outbox {
         journal: &dyn Journal,
     ) -> Result<Option<Transmit>, JournalError> {
         assert_eq!(journal.epoch(), self.epoch, "the journal was replaced without handle_new_epoch");
-        let window_is_full = self.in_flight.len() >= self.config.window_batches
-            || self.doubt.is_some_and(|doubt| doubt.waits_for_the_first_word());
+        let window_is_full = self.in_flight.len() >= self.config.window_batches;
         if !self.connected || window_is_full || now < self.hold_until || self.stop.is_some() {
             return Ok(None);
         }
-        let mut cursor = self.cursor.unwrap_or_else(|| journal.watermark());
-        if let Some(doubt) = &mut self.doubt {
-            cursor = doubt.next_after(cursor, journal.head());
-        }
-        if cursor >= journal.head() {
+        let cursor = match self.cursor {
+            Some(cursor) if cursor.at != journal.watermark() => cursor,
+            _ => Cursor { at: journal.watermark(), digest: Some(journal.digest()) },
+        };
+        if cursor.at >= journal.head() {
             return Ok(None);
         }
-        let Some((batch, payload)) = self.batch(cursor, journal)? else { return Ok(None) };
+        let Some((batch, payload)) = self.batch(cursor.at, journal)? else { return Ok(None) };
         let (first, last) = (batch.first, batch.last());
         self.tokens += 1;
         let token = self.tokens;
-        self.cursor = Some(last);
+        let digest = cursor.digest.map(|before| digest_of(before, &batch.events));
+        self.cursor = Some(Cursor { at: last, digest });
         self.sent = self.sent.max(last);
-        self.in_flight.push_back(InFlight { token, last });
-        if let Some(doubt) = &mut self.doubt {
-            doubt.handle_sent(cursor);
-        }
+        self.in_flight.push_back(InFlight { token, last, digest });
         if self.ack_due.is_none() {
             self.ack_due = Some(now + self.ack_timeout());
         }
@@ -495,41 +517,28 @@ impl Outbox {
         }
     }
 
-    /// In doubt an acknowledgement is believed only when it ends the doubt, or when it is a complaint.
-    fn stays_in_doubt(&mut self, now: Duration, ack: &Ack, journal: &dyn Journal) -> bool {
-        let Some(doubt) = &mut self.doubt else { return false };
-        if !matches!(ack.refusal, None | Some(Refusal::Gap)) {
-            return false;
-        }
-        if doubt.handle_ack(ack.watermark, journal.watermark()) {
-            self.doubt = None;
-            return false;
-        }
-        if ack.refusal == Some(Refusal::Gap) {
-            self.go_back(None);
-            return true;
-        }
-        self.in_flight.pop_front();
-        self.ack_due = (!self.in_flight.is_empty()).then(|| now + self.ack_timeout());
-        true
+    /// Whether the gateway's events up to its watermark are ours; anything else must not be forgotten here.
+    fn is_ours(&self, ack: &Ack, journal: &dyn Journal) -> Result<bool, JournalError> {
+        let sent = self.in_flight.iter().find(|batch| batch.last == ack.watermark);
+        let ours = match sent.and_then(|batch| batch.digest) {
+            Some(digest) => digest,
+            None => digest_at(journal, ack.watermark)?,
+        };
+        Ok(ours == ack.digest)
     }
 
-    /// Takes the gateway's watermark over, as far as this process can vouch for it. Whether it was news.
-    fn advance(
-        &mut self,
-        now: Duration,
-        watermark: Sequence,
-        journal: &mut dyn Journal,
-    ) -> Result<bool, JournalError> {
-        let trusted = watermark.min(self.sent);
-        if trusted <= journal.watermark() {
+    /// Takes the gateway's watermark over, whose digest [is ours](Self::is_ours). Whether it was news.
+    fn advance(&mut self, now: Duration, ack: &Ack, journal: &mut dyn Journal) -> Result<bool, JournalError> {
+        if ack.watermark <= journal.watermark() {
             return Ok(false);
         }
-        journal.handle_ack(trusted)?;
-        self.in_flight.retain(|batch| batch.last > trusted);
-        if self.cursor.is_none_or(|cursor| cursor < trusted) {
-            self.cursor = Some(trusted);
+        journal.handle_ack(ack.watermark, ack.digest)?;
+        self.in_flight.retain(|batch| batch.last > ack.watermark);
+        if self.cursor.is_none_or(|cursor| cursor.at < ack.watermark) {
+            self.cursor = Some(Cursor { at: ack.watermark, digest: Some(ack.digest) });
         }
+        self.sent = self.sent.max(ack.watermark);
+        self.contested = false;
         (self.timeouts, self.timeouts_of_client, self.undelivered) = (0, 0, 0);
         (self.repeated_acks, self.gaps_below) = (0, 0);
         self.went_back_to = None;
@@ -541,10 +550,11 @@ impl Outbox {
     fn handle_gap(
         &mut self,
         now: Duration,
-        watermark: Sequence,
+        ack: &Ack,
         journal: &mut dyn Journal,
     ) -> Result<AckOutcome, JournalError> {
-        self.advance(now, watermark, journal)?;
+        self.advance(now, ack, journal)?;
+        let watermark = ack.watermark;
         // Each batch that was on its way above the gap tells of it once more.
         if self.went_back_to == Some(watermark) {
             return Ok(AckOutcome::Unchanged);
@@ -587,12 +597,11 @@ impl Outbox {
 
     /// Everything after `to`, or after the journal's watermark, counts as not sent.
     fn go_back(&mut self, to: Option<Sequence>) {
-        self.cursor = to;
+        self.cursor = to.map(|at| Cursor { at, digest: None });
         self.in_flight.clear();
         self.ack_due = None;
         self.repeated_acks = 0;
         self.went_back_to = to;
-        self.doubt = self.doubt.map(|_| Doubt::default());
     }
 
     fn stop(&mut self, stop: Stop, until: Duration) {

@@ -7,12 +7,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use stockwire_agent::journal::{Journal, MemoryJournal, ReadLimit, contract};
+use stockwire_agent::journal::{Journal, MemoryJournal, ReadLimit, contract, digest_at, digest_of};
 use stockwire_agent::outbox::{AckOutcome, Outbox, OutboxConfig, REBUILD_AFTER, Stop, Transmit};
-use stockwire_protocol::cbor::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Message as _, digest};
+use stockwire_protocol::cbor::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Message as _};
 use stockwire_protocol::{
-    Ack, AgentId, Batch, Body, Command, CommandBody, CorrelationId, Epoch, Event, Refusal, ReplyResult,
-    Sequence,
+    Ack, AgentId, Batch, Body, Command, CommandBody, CorrelationId, Digest, Epoch, Event, Refusal,
+    ReplyResult, Sequence,
 };
 
 const ALL: ReadLimit = ReadLimit { events: usize::MAX, bytes: usize::MAX };
@@ -29,8 +29,19 @@ fn epoch() -> Epoch {
     Epoch::from_bytes([7; 16])
 }
 
-fn ack(watermark: u64, refusal: Option<Refusal>) -> Ack {
-    Ack { epoch: epoch(), watermark: Sequence::new(watermark), refusal }
+/// The word of a gateway that holds what the journal holds.
+fn ack(journal: &dyn Journal, watermark: u64, refusal: Option<Refusal>) -> Ack {
+    let watermark = Sequence::new(watermark);
+    let known = journal.watermark()..=journal.head();
+    let digest =
+        if known.contains(&watermark) { digest_at(journal, watermark).unwrap() } else { Digest::START };
+    Ack { epoch: epoch(), watermark, digest, refusal }
+}
+
+/// The word of a gateway that holds these events.
+fn ack_of(committed: &[Event], refusal: Option<Refusal>) -> Ack {
+    let digest = digest_of(Digest::START, committed);
+    Ack { epoch: epoch(), watermark: Sequence::new(committed.len() as u64), digest, refusal }
 }
 
 /// An outbox on a memory journal, connected at 0.
@@ -68,7 +79,8 @@ impl Desk {
     }
 
     fn ack(&mut self, now: Duration, watermark: u64, refusal: Option<Refusal>) -> AckOutcome {
-        self.outbox.handle_ack(now, &ack(watermark, refusal), &mut self.journal).unwrap()
+        let ack = ack(&self.journal, watermark, refusal);
+        self.outbox.handle_ack(now, &ack, &mut self.journal).unwrap()
     }
 
     fn watermark(&self) -> u64 {
@@ -225,7 +237,7 @@ fn acks_of_other_lives_of_the_journal_are_ignored() {
     let mut desk = Desk::new(config());
     desk.record(3);
     desk.sends(seconds(0));
-    let other = Ack { epoch: Epoch::from_bytes([8; 16]), watermark: Sequence::new(3), refusal: None };
+    let other = Ack { epoch: Epoch::from_bytes([8; 16]), ..ack(&desk.journal, 3, None) };
     let outcome = desk.outbox.handle_ack(seconds(0), &other, &mut desk.journal).unwrap();
     assert_eq!((outcome, desk.watermark()), (AckOutcome::OtherEpoch, 0));
 }
@@ -235,19 +247,19 @@ fn acks_of_other_lives_of_the_journal_are_ignored() {
 fn a_restored_journal_never_takes_new_scans_for_acknowledged_ones() {
     let mut old = MemoryJournal::new(epoch());
     old.append(&contract::events(0, 50)).unwrap();
-    old.handle_ack(Sequence::new(40)).unwrap();
+    contract::acknowledge(&mut old, Sequence::new(40)).unwrap();
 
     // The gateway holds 100: 60 of them made after the copy was taken.
     let mut outbox = Outbox::new(config(), &old);
     old.append(&contract::events(1_000, 1_020)).unwrap();
-    let outcome = outbox.handle_ack(seconds(0), &ack(100, None), &mut old).unwrap();
+    let outcome = outbox.handle_ack(seconds(0), &ack(&old, 100, None), &mut old).unwrap();
     let expected =
         AckOutcome::JournalBehindGateway { watermark: Sequence::new(100), head: Sequence::new(50) };
     assert_eq!((outcome, old.watermark()), (expected, Sequence::new(40)));
     outbox.handle_connected(seconds(0));
     assert_eq!(outbox.poll_transmit(seconds(0), &old).unwrap(), None, "no sequence is used twice");
     assert_eq!(outbox.poll_timeout(), None);
-    assert_eq!(outbox.handle_ack(seconds(0), &ack(60, None), &mut old).unwrap(), AckOutcome::Ignored);
+    assert_eq!(outbox.handle_ack(seconds(0), &ack(&old, 60, None), &mut old).unwrap(), AckOutcome::Ignored);
     let resend = Command { id: 1, body: CommandBody::Resend { epoch: epoch(), after: Sequence::new(45) } };
     outbox.handle_command(seconds(0), &resend, &old);
     assert_eq!(outbox.poll_transmit(seconds(0), &old).unwrap(), None, "not even when asked to");
@@ -258,94 +270,59 @@ fn a_restored_journal_never_takes_new_scans_for_acknowledged_ones() {
     outbox.handle_new_epoch(&new);
     let transmit = outbox.poll_transmit(seconds(0), &new).unwrap().unwrap();
     assert_eq!((transmit.first, transmit.last), (Sequence::new(1), Sequence::new(2)));
-    assert_eq!(outbox.handle_ack(seconds(0), &ack(2, None), &mut new).unwrap(), AckOutcome::OtherEpoch);
+    assert_eq!(outbox.handle_ack(seconds(0), &ack(&new, 2, None), &mut new).unwrap(), AckOutcome::OtherEpoch);
 }
 
-/// F14 again: the answer to a batch that is the same on both sides is no answer to the next, which is not.
+/// F14 again: so much was scanned on the restored copy that its head lies above the gateway's watermark.
 #[test]
-fn in_doubt_nothing_is_trusted_until_all_that_the_gateway_claims_was_compared() {
-    let progress = |watermark| AckOutcome::Progress { watermark: Sequence::new(watermark) };
-    let start = |rows| {
-        let mut journal = MemoryJournal::new(epoch());
-        journal.append(&contract::events(0, rows)).unwrap();
-        journal.reopen();
-        let mut outbox = Outbox::new(OutboxConfig { batch_events_max: 10, ..config() }, &journal);
-        outbox.handle_connected(seconds(0));
-        Desk { journal, outbox, recorded: rows }
-    };
-    // Without a greeting: the first batch asks, and one answer more than batches is waited for.
-    let mut desk = start(40);
-    assert_eq!(desk.sends(seconds(0)), "1-10");
-    assert_eq!(desk.ack(seconds(0), 25, None), AckOutcome::Unchanged);
-    assert_eq!(desk.sends(seconds(0)), "11-20 21-30 31-40");
-    assert_eq!(desk.ack(seconds(0), 25, None), AckOutcome::Unchanged);
-    assert_eq!(desk.ack(seconds(0), 30, None), AckOutcome::Unchanged, "it may still be the answer to 11-20");
-    assert_eq!(desk.watermark(), 0);
-    assert_eq!(
-        desk.ack(seconds(0), 40, None),
-        progress(40),
-        "three batches held the claim, four answers were heard"
-    );
-    desk.record(50);
-    assert_eq!(desk.sends(seconds(0)), "41-50 51-60 61-70 71-80", "the doubt is over");
-
-    // With a greeting that comes before the first batch, or after it.
-    let mut desk = start(10);
-    assert_eq!(desk.ack(seconds(0), 7, None), AckOutcome::Unchanged);
-    assert_eq!(desk.sends(seconds(0)), "1-10 1-10", "nothing new to send: the last batch again");
-    assert_eq!(desk.ack(seconds(0), 10, None), AckOutcome::Unchanged);
-    assert_eq!(desk.ack(seconds(0), 10, None), progress(10));
-
-    // A gateway that claims no more than we know to be there leaves no doubt.
-    let mut desk = start(40);
-    assert_eq!(desk.ack(seconds(0), 0, None), AckOutcome::Unchanged);
-    assert_eq!(desk.sends(seconds(0)), "1-10 11-20 21-30 31-40");
-    assert_eq!(desk.ack(seconds(0), 10, None), progress(10));
-
-    // Nothing recorded since: one event is sent twice after a start, no more.
-    let mut desk = start(0);
-    desk.record(1);
-    assert_eq!(desk.sends(seconds(0)), "1-1");
-    assert_eq!(desk.ack(seconds(0), 1, None), AckOutcome::Unchanged);
-    assert_eq!(desk.sends(seconds(0)), "1-1");
-    assert_eq!(desk.ack(seconds(0), 1, None), progress(1));
-    assert_eq!(desk.sends(seconds(0)), "");
-}
-
-/// F14, when so much was scanned on the restored copy that its head lies above the gateway's watermark.
-#[test]
-fn an_ack_is_trusted_only_up_to_what_this_process_sent() {
+fn an_ack_is_trusted_only_when_the_gateway_holds_our_events() {
     let mut journal = MemoryJournal::new(epoch());
     journal.append(&contract::events(0, 110)).unwrap();
-    journal.handle_ack(Sequence::new(40)).unwrap();
+    contract::acknowledge(&mut journal, Sequence::new(40)).unwrap();
     let mut outbox = Outbox::new(config(), &journal);
     outbox.handle_connected(seconds(0));
-    assert_eq!(outbox.handle_ack(seconds(0), &ack(100, None), &mut journal).unwrap(), AckOutcome::Unchanged);
-    assert_eq!(journal.watermark(), Sequence::new(40), "the gateway's 41 to 100 may be others than ours");
-    let transmit = outbox.poll_transmit(seconds(0), &journal).unwrap().unwrap();
-    assert_eq!(
-        (transmit.first, transmit.last),
-        (Sequence::new(41), Sequence::new(110)),
-        "so it compares them"
-    );
-    let conflict = outbox.handle_ack(seconds(0), &ack(100, Some(Refusal::Conflict)), &mut journal).unwrap();
-    assert_eq!(conflict, AckOutcome::Refused { refusal: Refusal::Conflict });
-    assert_eq!(journal.watermark(), Sequence::new(40));
+    let mut desk = Desk { journal, outbox, recorded: 110 };
+    let theirs = [contract::events(0, 50), contract::events(1_000, 1_050)].concat();
+    let told =
+        |desk: &mut Desk, ack: &Ack| desk.outbox.handle_ack(seconds(0), ack, &mut desk.journal).unwrap();
+
+    let contested = AckOutcome::Contested { watermark: Sequence::new(100) };
+    assert_eq!(told(&mut desk, &ack_of(&theirs, None)), contested);
+    assert_eq!(desk.watermark(), 40, "their 51 to 100 are not ours");
+    assert_eq!(desk.sends(seconds(0)), "41-110", "so ours are sent from there, to be compared");
+    assert_eq!(told(&mut desk, &ack_of(&theirs, None)), AckOutcome::Unchanged, "said once");
+    assert_eq!(told(&mut desk, &ack_of(&theirs, Some(Refusal::Gap))), AckOutcome::Unchanged);
+    let common = AckOutcome::Progress { watermark: Sequence::new(50) };
+    assert_eq!(told(&mut desk, &ack_of(&theirs[..50], None)), common, "up to 50 they are the same");
+    let conflict = ack_of(&theirs, Some(Refusal::Conflict));
+    assert_eq!(told(&mut desk, &conflict), AckOutcome::Refused { refusal: Refusal::Conflict });
+    assert_eq!(desk.watermark(), 50);
+}
+
+/// After a start nothing is sent twice that the gateway can vouch for.
+#[test]
+fn a_greeting_with_our_digest_is_believed_at_once() {
+    let mut journal = MemoryJournal::new(epoch());
+    journal.append(&contract::events(0, 40)).unwrap();
+    let mut outbox = Outbox::new(OutboxConfig { batch_events_max: 10, ..config() }, &journal);
+    outbox.handle_connected(seconds(0));
+    let mut desk = Desk { journal, outbox, recorded: 40 };
+    assert_eq!(desk.ack(seconds(0), 25, None), AckOutcome::Progress { watermark: Sequence::new(25) });
+    assert_eq!(desk.sends(seconds(0)), "26-35 36-40");
 }
 
 /// F16: another box with this identity and a copy of this journal is sending, too.
 #[test]
-fn what_a_twin_sent_is_not_taken_for_ours() {
-    let mut journal = MemoryJournal::new(epoch());
-    journal.append(&contract::events(0, 100)).unwrap();
-    let mut outbox = Outbox::new(OutboxConfig { batch_events_max: 10, ..config() }, &journal);
-    outbox.handle_connected(seconds(0));
-    let mut desk = Desk { journal, outbox, recorded: 100 };
-    desk.ack(seconds(0), 0, None);
+fn what_a_twin_recorded_is_not_taken_for_ours() {
+    let mut desk = Desk::new(OutboxConfig { batch_events_max: 10, ..config() });
+    desk.record(40);
     assert_eq!(desk.sends(seconds(0)), "1-10 11-20 21-30 31-40");
-    let progress = AckOutcome::Progress { watermark: Sequence::new(40) };
-    assert_eq!(desk.ack(seconds(0), 60, None), progress, "41 to 60 came from somebody else");
-    assert_eq!(desk.sends(seconds(0)), "41-50 51-60 61-70 71-80", "so ours are sent and compared");
+    let mut theirs = contract::events(0, 40);
+    // One event differs in the middle, and all that follow are the same again.
+    theirs[24] = contract::event(9_999);
+    let outcome = desk.outbox.handle_ack(seconds(0), &ack_of(&theirs, None), &mut desk.journal).unwrap();
+    assert_eq!(outcome, AckOutcome::Contested { watermark: Sequence::new(40) });
+    assert_eq!((desk.watermark(), desk.sends(seconds(0)).as_str()), (0, "1-10 11-20 21-30 31-40"));
 }
 
 #[test]
@@ -368,12 +345,14 @@ fn a_gateway_restored_from_an_old_copy_gets_what_is_still_there_or_is_told() {
     for round in 0..30 {
         journal.append(&contract::events(round * 5, round * 5 + 5)).unwrap();
         while outbox.poll_transmit(seconds(0), &journal).unwrap().is_some() {}
-        outbox.handle_ack(seconds(0), &ack(round * 5 + 5, None), &mut journal).unwrap();
+        let word = ack(&journal, round * 5 + 5, None);
+        outbox.handle_ack(seconds(0), &word, &mut journal).unwrap();
     }
     assert!(journal.kept_after() > Sequence::NONE);
     journal.append(&contract::events(150, 151)).unwrap();
     assert!(outbox.poll_transmit(seconds(0), &journal).unwrap().is_some());
-    let mut told = || outbox.handle_ack(seconds(0), &ack(0, gap), &mut journal).unwrap();
+    let word = ack_of(&[], gap);
+    let mut told = || outbox.handle_ack(seconds(0), &word, &mut journal).unwrap();
     assert_eq!([told(), told()], [AckOutcome::Unchanged; 2]);
     assert_eq!(told(), AckOutcome::Refused { refusal: Refusal::Gap });
     assert!(matches!(outbox.status().stop, Some(Stop::GatewayBehindJournal { watermark: 0, .. })));
@@ -418,6 +397,7 @@ fn the_largest_events_still_fit_into_batches() {
 #[derive(Default)]
 struct Gateway {
     committed: Vec<Event>,
+    digest: Digest,
     conflicts: u64,
 }
 
@@ -428,20 +408,28 @@ impl Gateway {
         for (id, event) in batch.identified() {
             let at = id.sequence.get() as usize - 1;
             match self.committed.get(at) {
-                Some(known) if digest(known) == digest(event) => {}
+                Some(known) if known == event => {}
                 Some(_) => {
                     self.conflicts += 1;
                     refusal = Some(Refusal::Conflict);
                     break;
                 }
-                None if at == self.committed.len() => self.committed.push(event.clone()),
+                None if at == self.committed.len() => {
+                    self.digest = self.digest.then(&event.encode());
+                    self.committed.push(event.clone());
+                }
                 None => {
                     refusal = Some(Refusal::Gap);
                     break;
                 }
             }
         }
-        ack(self.committed.len() as u64, refusal)
+        self.says(refusal)
+    }
+
+    fn says(&self, refusal: Option<Refusal>) -> Ack {
+        let watermark = Sequence::new(self.committed.len() as u64);
+        Ack { epoch: epoch(), watermark, digest: self.digest, refusal }
     }
 }
 
@@ -568,8 +556,9 @@ fn a_restored_copy_under_chaos_loses_no_new_scan() {
         let mut journal = MemoryJournal::new(epoch());
         let copied = 1 + random.below(40);
         journal.append(&contract::events(0, copied)).unwrap();
-        journal.handle_ack(Sequence::new(random.below(copied + 1))).unwrap();
+        contract::acknowledge(&mut journal, Sequence::new(random.below(copied + 1))).unwrap();
         gateway.committed = contract::events(0, copied + 1 + random.below(40));
+        gateway.digest = digest_of(Digest::START, &gateway.committed);
 
         // Scanned on before or after the first word of the gateway, with a start in between or not.
         journal.append(&contract::events(5_000, 5_000 + random.below(60))).unwrap();
@@ -578,7 +567,7 @@ fn a_restored_copy_under_chaos_loses_no_new_scan() {
         outbox.handle_connected(Duration::ZERO);
         let (mut up, mut down) = (VecDeque::<Transmit>::new(), VecDeque::<Ack>::new());
         if random.below(2) == 0 {
-            down.push_back(ack(gateway.committed.len() as u64, None));
+            down.push_back(gateway.says(None));
         }
         let mut behind = false;
         for _ in 0..200 {

@@ -114,7 +114,8 @@ fn the_log_keeps_its_size_and_is_not_deleted() {
         for at in 0..100 {
             journal.append(&events(round * 500 + at * 5, round * 500 + at * 5 + 5)).unwrap();
         }
-        journal.handle_ack(journal.head()).unwrap();
+        let head = journal.head();
+        contract::acknowledge(&mut journal, head).unwrap();
         journal.maintain().unwrap();
         assert_eq!(size(&log), grown, "round {round}");
     }
@@ -128,7 +129,7 @@ fn nothing_is_written_when_there_is_nothing_to_do() {
     let directory = Directory::new();
     let mut journal = open(&directory.journal());
     journal.append(&events(0, 10)).unwrap();
-    journal.handle_ack(sequence(4)).unwrap();
+    contract::acknowledge(&mut journal, sequence(4)).unwrap();
     journal.save_watermark().unwrap();
     let state = || {
         let mut files: Vec<_> =
@@ -140,7 +141,7 @@ fn nothing_is_written_when_there_is_nothing_to_do() {
     for _ in 0..10 {
         assert!(!journal.wants_maintenance());
         journal.maintain().unwrap();
-        journal.handle_ack(sequence(4)).unwrap();
+        contract::acknowledge(&mut journal, sequence(4)).unwrap();
         journal.save_watermark().unwrap();
     }
     assert!(before == state(), "an idle journal writes nothing");
@@ -152,7 +153,7 @@ fn rows_beyond_the_retention_are_trimmed_and_only_those() {
     let options = JournalOptions { retained_rows: 100, ..directory.journal() };
     let mut journal = open(&options);
     journal.append(&events(0, 2_000)).unwrap();
-    journal.handle_ack(sequence(1_500)).unwrap();
+    contract::acknowledge(&mut journal, sequence(1_500)).unwrap();
     while journal.maintain().unwrap() == stockwire_agent::io::sqlite_journal::Maintenance::More {}
     // Trimming goes in steps, so that up to a step more than the retention may stay.
     let kept_after = journal.kept_after().get();
@@ -173,7 +174,7 @@ fn child_task(task: &str, path: &Path) {
             let head = journal.head().get();
             let new = journal.append(&events(head, head + 1 + head % 3)).unwrap();
             if new.get().is_multiple_of(7) {
-                journal.handle_ack(sequence(new.get() / 2)).unwrap();
+                contract::acknowledge(&mut journal, sequence(new.get() / 2)).unwrap();
                 journal.maintain().unwrap();
             }
             writeln!(out, "{new}").unwrap();
@@ -280,7 +281,7 @@ fn filled(options: &JournalOptions, count: u64, acknowledged: u64) -> stockwire_
         journal.append(&events(at, to)).unwrap();
         at = to;
     }
-    journal.handle_ack(sequence(acknowledged)).unwrap();
+    contract::acknowledge(&mut journal, sequence(acknowledged)).unwrap();
     journal.save_watermark().unwrap();
     let epoch = journal.epoch();
     drop(journal);
@@ -334,7 +335,8 @@ fn check_salvaged(
         "{what}: {there} of {expected} rows, one page is bad"
     );
     assert!(lost <= 12, "{what}: {lost} lost to one bad page");
-    before.handle_ack(before.head()).unwrap();
+    let head = before.head();
+    contract::acknowledge(&mut before, head).unwrap();
     before.retire().unwrap();
     assert_eq!(SqliteJournal::earlier_lives(&options.path).unwrap(), Vec::<PathBuf>::new());
 }
@@ -494,7 +496,7 @@ fn a_full_disk_refuses_and_acknowledgements_make_room() {
 
     // The link is back: what the gateway holds makes room, without a byte more from the disk.
     let acknowledged = number * 3 / 4;
-    journal.handle_ack(sequence(acknowledged)).unwrap();
+    contract::acknowledge(&mut journal, sequence(acknowledged)).unwrap();
     let room = acknowledged / 2;
     let mut at = number;
     while at < number + room {

@@ -9,9 +9,6 @@ use alloc::vec::Vec;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
-
-use crate::Event;
 
 mod control;
 mod event;
@@ -86,14 +83,6 @@ pub enum DecodeError {
         /// First byte that differs from what this build writes.
         at: usize,
     },
-}
-
-/// 16 bytes of SHA-256 over an event's own encoding: tells whether the same identity came with other bytes.
-pub fn digest(event: &Event) -> [u8; 16] {
-    let hash = Sha256::digest(event.encode());
-    let mut short = [0; 16];
-    short.copy_from_slice(&hash[..16]);
-    short
 }
 
 /// Writing to memory cannot fail, and every type written here serializes.

@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::gs1::Gtin;
-use crate::{AgentId, Epoch, ItemId, LocationId, Sequence, SiteId, Uom};
+use crate::{AgentId, Digest, Epoch, ItemId, LocationId, Sequence, SiteId, Uom};
 
 /// The gateway's word, sent after its database commit: everything up to the watermark is durable there.
 ///
@@ -15,6 +15,8 @@ pub struct Ack {
     pub epoch: Epoch,
     /// Last committed sequence; 0 = none.
     pub watermark: Sequence,
+    /// Of everything committed: an agent whose own events up to there have another digest must not forget any.
+    pub digest: Digest,
     /// Why the gateway does not go further, when it does not.
     pub refusal: Option<Refusal>,
 }

@@ -29,6 +29,7 @@ mod movement;
 
 mod batch;
 mod control;
+mod digest;
 
 pub mod cbor;
 pub mod topic;
@@ -39,6 +40,7 @@ pub use batch::{Batch, Body, Count, Event};
 pub use control::{
     Ack, Catalogue, CatalogueItem, Command, CommandBody, Refusal, Reply, ReplyResult, State, StateKind,
 };
+pub use digest::Digest;
 pub use ids::{
     AgentId, ChannelId, CorrelationId, DeviceId, Epoch, IdError, ItemId, LocationId, Lot, MovementId,
     OperatorId, Reference, Sequence, SerialNumber, SiteId, Sku, StationId,

@@ -121,7 +121,12 @@ fn events_keep_their_bytes() {
 
 #[test]
 fn control_messages_keep_their_bytes() {
-    let ack = |refusal| Ack { epoch: epoch(), watermark: Sequence::new(42), refusal };
+    let ack = |refusal| Ack {
+        epoch: epoch(),
+        watermark: Sequence::new(42),
+        digest: Digest::from_bits(0x995D_C9BB_DF19_39FA),
+        refusal,
+    };
     check("ack-plain", ack(None));
     check("ack-gap", ack(Some(Refusal::Gap)));
     check("ack-unknown", ack(Some(Refusal::Unknown)));

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, params};
 use stockwire_protocol::cbor::{EVENT_BYTES_MAX, Message as _};
-use stockwire_protocol::{Epoch, Event, Sequence};
+use stockwire_protocol::{Digest, Epoch, Event, Sequence};
 
 use crate::journal::{Journal, JournalError, ReadLimit};
 
@@ -102,6 +102,7 @@ pub struct SqliteJournal {
     durable: Root,
     head: Sequence,
     watermark: Sequence,
+    digest: Digest,
     kept_after: Sequence,
     /// Frames in the log after the last commit.
     wal_frames: Arc<AtomicU32>,
@@ -211,13 +212,13 @@ impl SqliteJournal {
 
     /// Begins a new epoch, because the gateway holds more of this one than this file: it was restored from a copy.
     /// The old file is kept as `.behind-<time>`. Rows after `own_after`, recorded since this process started and so
-    /// never in any copy, move over.
+    /// never in any copy, move over; not those that the gateway was seen to hold.
     ///
     /// # Errors
     /// [`OpenError`]; the journal then takes nothing until [`Self::reopen`] succeeds.
     pub fn begin_new_epoch(&mut self, own_after: Sequence, unix_s: i64) -> Result<PathBuf, OpenError> {
         let all = ReadLimit { events: usize::MAX, bytes: usize::MAX };
-        let own = self.read(own_after.max(self.kept_after), all).map_err(|error| OpenError::File {
+        let own = self.read(own_after.max(self.watermark), all).map_err(|error| OpenError::File {
             path: self.options.path.clone(),
             doing: "read the rows of this run",
             source: io::Error::other(error),
@@ -237,6 +238,7 @@ impl SqliteJournal {
             durable: life.root,
             head: life.head,
             watermark: life.root.watermark,
+            digest: life.root.digest,
             kept_after: life.kept_after,
             wal_frames,
             growth: Growth::Quota,
@@ -374,7 +376,7 @@ impl SqliteJournal {
         let connection = self.connection(doing).map_err(Refused::Other)?;
         let first = self.head.get();
         let kept_after = self.kept_after.get() + trim;
-        let root = Root { watermark: self.watermark, ..self.durable };
+        let root = Root { watermark: self.watermark, digest: self.digest, ..self.durable };
         let written = (|| {
             connection.execute_batch("BEGIN IMMEDIATE")?;
             let mut insert =
@@ -588,6 +590,10 @@ impl Journal for SqliteJournal {
         self.watermark
     }
 
+    fn digest(&self) -> Digest {
+        self.digest
+    }
+
     fn kept_after(&self) -> Sequence {
         self.kept_after
     }
@@ -631,12 +637,14 @@ impl Journal for SqliteJournal {
         self.rows(after, limit)?.into_iter().map(StoredRow::into_event).collect()
     }
 
-    fn handle_ack(&mut self, watermark: Sequence) -> Result<(), JournalError> {
+    fn handle_ack(&mut self, watermark: Sequence, digest: Digest) -> Result<(), JournalError> {
         if watermark > self.head {
             return Err(JournalError::AckAboveHead { watermark, head: self.head });
         }
         // It reaches the disk with the next append or `save_watermark`: a flush of its own would double the writes.
-        self.watermark = self.watermark.max(watermark);
+        if watermark > self.watermark {
+            (self.watermark, self.digest) = (watermark, digest);
+        }
         Ok(())
     }
 }

@@ -8,11 +8,11 @@
 
 use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::{
-    BizStep, Body, Details, Event, ItemId, LocationId, Movement, Place, Quantity, Reference, Sequence,
-    StationId, When,
+    BizStep, Body, Details, Digest, Event, ItemId, LocationId, Movement, Place, Quantity, Reference,
+    Sequence, StationId, When,
 };
 
-use super::{Journal, JournalError, ReadLimit};
+use super::{Journal, JournalError, ReadLimit, digest_at, digest_of};
 
 const ALL: ReadLimit = ReadLimit { events: usize::MAX, bytes: usize::MAX };
 
@@ -41,6 +41,16 @@ pub fn events(from: u64, to: u64) -> Vec<Event> {
     (from..to).map(event).collect()
 }
 
+/// The gateway's word as a test says it: up to here it holds what is here.
+///
+/// # Errors
+/// As [`Journal::handle_ack`].
+pub fn acknowledge(journal: &mut dyn Journal, watermark: Sequence) -> Result<(), JournalError> {
+    let known = journal.watermark()..=journal.head();
+    let digest = if known.contains(&watermark) { digest_at(journal, watermark)? } else { Digest::START };
+    journal.handle_ack(watermark, digest)
+}
+
 /// The suite. Each call of `make` gives a fresh and empty journal with room for at least 1 MiB.
 pub fn check(mut make: impl FnMut() -> Box<dyn Journal>) {
     starts_empty(&mut *make(), &mut *make());
@@ -58,7 +68,7 @@ pub fn check_reopen(mut open: impl FnMut() -> Box<dyn Journal>) {
     let (epoch, boot) = (journal.epoch(), journal.boot());
     journal.append(&events(0, 5)).unwrap();
     journal.append(&events(5, 8)).unwrap();
-    journal.handle_ack(Sequence::new(4)).unwrap();
+    acknowledge(journal.as_mut(), Sequence::new(4)).unwrap();
     drop(journal);
 
     let mut journal = open();
@@ -66,6 +76,7 @@ pub fn check_reopen(mut open: impl FnMut() -> Box<dyn Journal>) {
     assert_eq!(journal.boot(), boot + 1, "each opening is a boot");
     assert_eq!(journal.head(), Sequence::new(8), "what was durable is there");
     assert!(journal.watermark() <= Sequence::new(4), "the watermark may be forgotten, never invented");
+    assert_eq!(journal.digest(), digest_of(Digest::START, &events(0, journal.watermark().get())));
     assert!(journal.kept_after() <= journal.watermark());
     let after = journal.watermark();
     assert_eq!(journal.read(after, ALL).unwrap(), events(after.get(), 8));
@@ -74,7 +85,7 @@ pub fn check_reopen(mut open: impl FnMut() -> Box<dyn Journal>) {
 
     let mut journal = open();
     assert_eq!((journal.boot(), journal.head()), (boot + 2, Sequence::new(9)));
-    journal.handle_ack(Sequence::new(9)).unwrap();
+    acknowledge(journal.as_mut(), Sequence::new(9)).unwrap();
     drop(journal);
 
     let mut journal = open();
@@ -117,7 +128,7 @@ pub fn check_full(mut journal: Box<dyn Journal>) {
     }
     assert_eq!(read, events(0, number), "nothing stored was overwritten");
 
-    journal.handle_ack(Sequence::new(number)).unwrap();
+    acknowledge(journal.as_mut(), Sequence::new(number)).unwrap();
     // How much becomes free at once is the store's affair, but acknowledged space must come back.
     for further in number..number + 5 {
         assert_eq!(journal.append(&[event(further)]).unwrap(), Sequence::new(further + 1));
@@ -131,7 +142,7 @@ fn starts_empty(journal: &mut dyn Journal, other: &mut dyn Journal) {
     assert_eq!((journal.head(), journal.watermark(), journal.kept_after()), Default::default());
     assert_eq!(journal.read(Sequence::NONE, ALL).unwrap(), []);
     assert_eq!(journal.append(&[]).unwrap(), Sequence::NONE);
-    journal.handle_ack(Sequence::NONE).unwrap();
+    acknowledge(journal, Sequence::NONE).unwrap();
 }
 
 fn gives_sequences_without_holes(journal: &mut dyn Journal) {
@@ -178,18 +189,19 @@ fn reads_within_both_limits(journal: &mut dyn Journal) {
 
 fn watermark_never_moves_back_nor_above_the_head(journal: &mut dyn Journal) {
     journal.append(&events(0, 6)).unwrap();
-    journal.handle_ack(Sequence::new(4)).unwrap();
+    acknowledge(journal, Sequence::new(4)).unwrap();
     assert_eq!(journal.watermark(), Sequence::new(4));
-    journal.handle_ack(Sequence::new(2)).unwrap();
+    assert_eq!(journal.digest(), digest_of(Digest::START, &events(0, 4)));
+    acknowledge(journal, Sequence::new(2)).unwrap();
     assert_eq!(journal.watermark(), Sequence::new(4), "an older acknowledgement is no step back");
-    let refused = journal.handle_ack(Sequence::new(7)).unwrap_err();
+    let refused = acknowledge(journal, Sequence::new(7)).unwrap_err();
     assert!(
         matches!(refused, JournalError::AckAboveHead { watermark, head }
             if (watermark, head) == (Sequence::new(7), Sequence::new(6))),
         "{refused:?}"
     );
     assert_eq!(journal.watermark(), Sequence::new(4));
-    journal.handle_ack(Sequence::new(6)).unwrap();
+    acknowledge(journal, Sequence::new(6)).unwrap();
     assert_eq!((journal.watermark(), journal.head()), (Sequence::new(6), Sequence::new(6)));
 }
 
@@ -198,7 +210,7 @@ fn forgets_nothing_above_the_watermark(journal: &mut dyn Journal) {
     for round in 0..20 {
         journal.append(&events(head, head + 10)).unwrap();
         head += 10;
-        journal.handle_ack(Sequence::new(round * 7)).unwrap();
+        acknowledge(journal, Sequence::new(round * 7)).unwrap();
         let (kept_after, watermark) = (journal.kept_after(), journal.watermark());
         assert!(kept_after <= watermark, "{kept_after} forgotten, {watermark} acknowledged");
         assert_eq!(journal.read(watermark, ALL).unwrap(), events(watermark.get(), head));

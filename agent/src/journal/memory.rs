@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use stockwire_protocol::cbor::{EVENT_BYTES_MAX, Message as _};
-use stockwire_protocol::{Epoch, Event, Sequence};
+use stockwire_protocol::{Digest, Epoch, Event, Sequence};
 
 use super::{Journal, JournalError, ReadLimit};
 
@@ -18,6 +18,7 @@ pub struct MemoryJournal {
     quota: u64,
     kept_after: u64,
     watermark: u64,
+    digest: Digest,
 }
 
 impl MemoryJournal {
@@ -28,7 +29,16 @@ impl MemoryJournal {
 
     /// Empty; the rows that are kept never exceed `quota` bytes.
     pub fn with_quota(epoch: Epoch, quota: u64) -> Self {
-        Self { epoch, boot: 1, rows: VecDeque::new(), used: 0, quota, kept_after: 0, watermark: 0 }
+        Self {
+            epoch,
+            boot: 1,
+            rows: VecDeque::new(),
+            used: 0,
+            quota,
+            kept_after: 0,
+            watermark: 0,
+            digest: Digest::START,
+        }
     }
 
     /// Empty, with its next sequence just above `start`: for the end of the counter.
@@ -67,6 +77,10 @@ impl Journal for MemoryJournal {
 
     fn watermark(&self) -> Sequence {
         Sequence::new(self.watermark)
+    }
+
+    fn digest(&self) -> Digest {
+        self.digest
     }
 
     fn kept_after(&self) -> Sequence {
@@ -111,11 +125,13 @@ impl Journal for MemoryJournal {
         Ok(events)
     }
 
-    fn handle_ack(&mut self, watermark: Sequence) -> Result<(), JournalError> {
+    fn handle_ack(&mut self, watermark: Sequence, digest: Digest) -> Result<(), JournalError> {
         if watermark > self.head() {
             return Err(JournalError::AckAboveHead { watermark, head: self.head() });
         }
-        self.watermark = self.watermark.max(watermark.get());
+        if watermark.get() > self.watermark {
+            (self.watermark, self.digest) = (watermark.get(), digest);
+        }
         Ok(())
     }
 }

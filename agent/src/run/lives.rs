@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stockwire_protocol::{Event, Sequence};
+use stockwire_protocol::{Digest, Event, Sequence};
 
 use crate::config::Config;
 use crate::health::{Fault, JournalHealth};
@@ -153,7 +153,8 @@ impl Lives {
         if let Some(earlier) = &mut self.earlier {
             // The rows that the salvage could not find had been sent: nothing of that life is lost.
             let head = earlier.head();
-            if let Err(error) = earlier.handle_ack(head) {
+            // The life ends with this: nobody asks for its digest again.
+            if let Err(error) = earlier.handle_ack(head, Digest::START) {
                 tracing::error!(%error, "an earlier journal cannot be ended");
             }
             return self.advance(unix_s);

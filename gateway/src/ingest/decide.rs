@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use stockwire_protocol::cbor::{DecodeError, Message};
 use stockwire_protocol::topic::{self, Subject};
 use stockwire_protocol::{
-    Ack, AgentId, Batch, Body, Event, MovementId, Refusal, Reply, Sequence, SiteId, State, StateKind,
+    Ack, AgentId, Batch, Body, Digest, Event, MovementId, Refusal, Reply, Sequence, SiteId, State, StateKind,
 };
 
 use super::desk::{Arrived, Desk, Stream, Taken};
@@ -112,7 +112,7 @@ impl Group {
             let key = &self.streams[arrived.stream].key;
             match desk.take_batch(arrived, key, stream) {
                 Taken::Yes(refusal) => {
-                    acks.put(&arrived.site, key, stream.watermark, refusal);
+                    acks.put(&arrived.site, key, (stream.watermark, stream.digest), refusal);
                     desk.heard(&arrived.site, &key.agent).epoch = Some(key.epoch);
                 }
                 Taken::NotReady => desk.outcome.counts.deferred += 1,
@@ -141,13 +141,14 @@ impl Group {
                     // The bytes name no stream that we could trust: the answer goes to the agent's latest.
                     let Some((site, agent)) = &letter.agent else { continue };
                     let at = self.latest.iter().position(|latest| latest == agent);
-                    let Some(Some((epoch, watermark))) = at.and_then(|at| known.latest.get(at)) else {
+                    let Some(Some((epoch, watermark, digest))) = at.and_then(|at| known.latest.get(at))
+                    else {
                         continue;
                     };
                     acks.put(
                         site,
                         &StreamKey { agent: agent.clone(), epoch: *epoch },
-                        *watermark,
+                        (*watermark, *digest),
                         Some(*refusal),
                     );
                 }
@@ -282,16 +283,24 @@ struct Acks {
 }
 
 impl Acks {
-    fn put(&mut self, site: &SiteId, key: &StreamKey, watermark: Sequence, refusal: Option<Refusal>) {
+    fn put(
+        &mut self,
+        site: &SiteId,
+        key: &StreamKey,
+        (watermark, digest): (Sequence, Digest),
+        refusal: Option<Refusal>,
+    ) {
         let same =
             |(_, agent, ack): &&mut (SiteId, AgentId, Ack)| *agent == key.agent && ack.epoch == key.epoch;
         match self.list.iter_mut().find(same) {
             Some((_, _, ack)) => {
-                ack.watermark = ack.watermark.max(watermark);
+                if watermark > ack.watermark {
+                    (ack.watermark, ack.digest) = (watermark, digest);
+                }
                 ack.refusal = ack.refusal.or(refusal);
             }
             None => {
-                let ack = Ack { epoch: key.epoch, watermark, refusal };
+                let ack = Ack { epoch: key.epoch, watermark, digest, refusal };
                 self.list.push((site.clone(), key.agent.clone(), ack));
             }
         }

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use stockwire_protocol::cbor::Message;
 use stockwire_protocol::topic::{self, Subject};
-use stockwire_protocol::{AgentId, Batch, Body, Details, Event, MovementId, Refusal, Sequence, SiteId};
+use stockwire_protocol::{
+    AgentId, Batch, Body, Details, Digest, Event, MovementId, Refusal, Sequence, SiteId,
+};
 
 use super::{
     Alarm, BalanceWrite, DeviceWrite, EventWrite, Known, KnownStream, Mention, Outcome, PlaceKind, RowWrite,
@@ -30,6 +32,7 @@ pub(super) struct Stream<'a> {
     held_first: Sequence,
     site: Option<SiteId>,
     pub(super) watermark: Sequence,
+    pub(super) digest: Digest,
     frozen: bool,
     /// Rows taken in this group: they follow the known watermark without holes.
     fresh: Vec<usize>,
@@ -44,6 +47,7 @@ impl<'a> Stream<'a> {
             held_first: span.first,
             site: known.site.clone(),
             watermark: known.watermark,
+            digest: known.digest,
             frozen: known.frozen,
             fresh: Vec::new(),
             write: None,
@@ -208,6 +212,7 @@ impl<'a> Desk<'a> {
                 key: key.clone(),
                 site: site.clone(),
                 watermark: sequence,
+                digest: stream.digest,
             });
             self.writes.streams.len() - 1
         });
@@ -238,7 +243,9 @@ impl<'a> Desk<'a> {
         stream.fresh.push(number);
         stream.site.get_or_insert_with(|| site.clone());
         stream.watermark = sequence;
-        self.writes.streams[write].watermark = sequence;
+        stream.digest = stream.digest.then(&arrived.rows[at]);
+        let write = &mut self.writes.streams[write];
+        (write.watermark, write.digest) = (sequence, stream.digest);
     }
 
     fn set_aside(&mut self, site: &SiteId, movement: MovementId, fault: &Unappliable, row: &[u8]) {

@@ -1,7 +1,7 @@
 //! The values that pass between ingest and the store.
 
 use stockwire_protocol::{
-    Ack, AgentId, Epoch, ItemId, LocationId, MovementId, Quantity, Reply, Sequence, SiteId, StateKind,
+    Ack, AgentId, Digest, Epoch, ItemId, LocationId, MovementId, Quantity, Reply, Sequence, SiteId, StateKind,
 };
 
 use crate::catalogue::{ItemNo, PlaceNo};
@@ -199,7 +199,7 @@ pub struct Known {
     /// As in [`Need::streams`].
     pub streams: Vec<KnownStream>,
     /// As in [`Need::latest`]; `None` = never heard.
-    pub latest: Vec<Option<(Epoch, Sequence)>>,
+    pub latest: Vec<Option<(Epoch, Sequence, Digest)>>,
     /// Of [`Need::shelves`]; what is missing is zero.
     pub balances: Vec<(BalanceKey, i64)>,
     /// Of [`Need::event`].
@@ -213,6 +213,8 @@ pub struct KnownStream {
     pub site: Option<SiteId>,
     /// Last sequence held; 0 = the stream is new.
     pub watermark: Sequence,
+    /// Of everything held.
+    pub digest: Digest,
     /// A conflict is open: nothing more is taken from it.
     pub frozen: bool,
     /// The bytes held within the span, from its first sequence on, without holes.
@@ -268,6 +270,8 @@ pub struct StreamWrite {
     pub site: SiteId,
     /// Last sequence held.
     pub watermark: Sequence,
+    /// Of everything held.
+    pub digest: Digest,
 }
 
 /// An event to keep.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{Bytes16, CATALOGUE_BYTES_MAX, CONTROL_BYTES_MAX, DecodeError, Message, VERSION, read, write};
 use crate::gs1::Gtin;
 use crate::{
-    Ack, AgentId, Catalogue, CatalogueItem, Command, CommandBody, Epoch, ItemId, LocationId, Refusal, Reply,
-    ReplyResult, Sequence, SiteId, State, StateKind, Uom,
+    Ack, AgentId, Catalogue, CatalogueItem, Command, CommandBody, Digest, Epoch, ItemId, LocationId, Refusal,
+    Reply, ReplyResult, Sequence, SiteId, State, StateKind, Uom,
 };
 
 fn text<E: Display>(fault: E) -> String {
@@ -18,7 +18,7 @@ fn text<E: Display>(fault: E) -> String {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireAck(u8, Bytes16, u64, Option<u8>);
+struct WireAck(u8, Bytes16, u64, u64, Option<u8>);
 
 const REFUSALS: [Refusal; 5] =
     [Refusal::Gap, Refusal::Version, Refusal::Malformed, Refusal::Conflict, Refusal::Unknown];
@@ -29,15 +29,26 @@ impl Message for Ack {
 
     fn encode(&self) -> Vec<u8> {
         let refusal = self.refusal.map(|refusal| refusal as u8);
-        write(&WireAck(*VERSION.end(), Bytes16(*self.epoch.as_bytes()), self.watermark.get(), refusal))
+        write(&WireAck(
+            *VERSION.end(),
+            Bytes16(*self.epoch.as_bytes()),
+            self.watermark.get(),
+            self.digest.bits(),
+            refusal,
+        ))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        read(bytes, |WireAck(_, epoch, watermark, refusal)| {
+        read(bytes, |WireAck(_, epoch, watermark, digest, refusal)| {
             let refusal = refusal
                 .map(|number| REFUSALS.get(usize::from(number)).copied().ok_or("unknown refusal"))
                 .transpose()?;
-            Ok(Ack { epoch: Epoch::from_bytes(epoch.0), watermark: Sequence::new(watermark), refusal })
+            Ok(Ack {
+                epoch: Epoch::from_bytes(epoch.0),
+                watermark: Sequence::new(watermark),
+                digest: Digest::from_bits(digest),
+                refusal,
+            })
         })
     }
 }

@@ -69,8 +69,8 @@ def message(name, wire):
         _, t0, texts, one = wire
         return event(one, texts, t0)
     if kind == "ack":
-        _, epoch, watermark, refusal = wire
-        return {"epoch": epoch.hex(), "watermark": watermark,
+        _, epoch, watermark, digest, refusal = wire
+        return {"epoch": epoch.hex(), "watermark": watermark, "digest": f"{digest:016x}",
                 "refusal": None if refusal is None else REFUSAL[refusal]}
     if kind == "state":
         _, agent, state, online = wire
@@ -110,7 +110,7 @@ def main():
         except Exception as fault:  # every file is tried, all faults are told
             failed.append(f"{file.name}: {fault}")
     # The contract must also refuse: an epoch too short, an event kind and a message that do not exist.
-    for kind, wrong in ("ack", [1, b"short", 0, None]), ("row", [1, 0, [], [9, 0, {}, 1]]), ("reply", [2, 1, None]):
+    for kind, wrong in ("ack", [1, b"short", 0, 0, None]), ("row", [1, 0, [], [9, 0, {}, 1]]), ("reply", [2, 1, None]):
         try:
             contract[kind].validate_cbor(cbor2.dumps(wrong))
             failed.append(f"the contract accepts {wrong!r} as {kind}")

@@ -152,7 +152,7 @@ impl Bench {
         let scratch = Scratch::new("bench")?;
         let path = scratch.path().join("journal.db");
         fill(&self.goods, path.clone(), BACKLOG)?;
-        // Opened anew, as after a start: the outbox begins in doubt of what the gateway has.
+        // Opened anew, as after a start.
         let mut journal = SqliteJournal::open(JournalOptions::new(path, QUOTA_BYTES))?;
         let wanted = self.sink.counts().unique + BACKLOG;
         let taken = self.runtime.block_on(send(&self.goods, self.port, &mut journal))?;

@@ -13,7 +13,7 @@ use rumqttc::{
 };
 use stockwire_protocol::cbor::{Message as _, PACKET_BYTES_MAX};
 use stockwire_protocol::topic::{self, Subject};
-use stockwire_protocol::{Ack, Batch, Epoch, Sequence};
+use stockwire_protocol::{Ack, Batch, Digest, Epoch, Sequence};
 use tokio::sync::oneshot;
 
 use crate::real::pki::{Identity, Pki};
@@ -91,6 +91,7 @@ struct Tally {
 struct Stream {
     seen: Vec<u64>,
     watermark: u64,
+    digest: Digest,
 }
 
 /// What has come, for reports.
@@ -199,7 +200,7 @@ async fn receive(
     loop {
         let Event::Incoming(Packet::Publish(publish)) = events.poll().await? else { continue };
         let batch = Batch::decode(&publish.payload).context("a publish")?;
-        let watermark = {
+        let (watermark, digest) = {
             let mut tally = lock(&tally.0);
             tally.payload_bytes += publish.payload.len() as u64;
             tally.take(&batch)
@@ -208,7 +209,7 @@ async fn receive(
         if acks.load(Ordering::Relaxed) {
             let topic = std::str::from_utf8(&publish.topic)?;
             let (site, agent, _) = topic::parse(topic).context("a topic of ours")?;
-            let ack = Ack { epoch: batch.epoch, watermark: Sequence::new(watermark), refusal: None };
+            let ack = Ack { epoch: batch.epoch, watermark: Sequence::new(watermark), digest, refusal: None };
             let topic = topic::topic(&site, &agent, Subject::Acks);
             client.try_publish(topic, ack.encode(), PublishOptions::at_least_once()).context("an ack")?;
         }
@@ -216,8 +217,8 @@ async fn receive(
 }
 
 impl Tally {
-    /// Counts the identities; gives the last one below which all have come.
-    fn take(&mut self, batch: &Batch) -> u64 {
+    /// Counts the identities; gives the last one below which all have come, and the digest of those.
+    fn take(&mut self, batch: &Batch) -> (u64, Digest) {
         let stream = self.streams.entry(batch.epoch).or_default();
         for sequence in batch.first.get()..=batch.last().get() {
             let (word, bit) = ((sequence / 64) as usize, 1 << (sequence % 64));
@@ -232,9 +233,13 @@ impl Tally {
             }
         }
         if batch.first.get() <= stream.watermark + 1 {
-            stream.watermark = stream.watermark.max(batch.last().get());
+            let known = (stream.watermark + 1 - batch.first.get()) as usize;
+            for event in batch.events.iter().skip(known) {
+                stream.digest = stream.digest.then(&event.encode());
+                stream.watermark += 1;
+            }
         }
-        stream.watermark
+        (stream.watermark, stream.digest)
     }
 }
 
@@ -252,9 +257,9 @@ mod tests {
         let (goods, epoch) = (Goods::new().unwrap(), Epoch::from_bytes([1; 16]));
         let mut tally = Tally::default();
         let mut take = |after, count| tally.take(&goods.batch(epoch, after, count).unwrap());
-        assert_eq!(take(0, 3), 3);
-        assert_eq!(take(5, 2), 3, "4 and 5 are missing");
-        assert_eq!(take(2, 3), 5, "overlaps");
+        assert_eq!(take(0, 3).0, 3);
+        assert_eq!(take(5, 2).0, 3, "4 and 5 are missing");
+        assert_eq!(take(2, 3).0, 5, "overlaps");
         assert_eq!((tally.unique, tally.repeated), (7, 1));
     }
 }

@@ -157,6 +157,13 @@ pub static SABOTAGES: &[Sabotage] = &[
             // Using",
         proof: AGENT_OUTBOX,
     },
+    Sabotage {
+        name: "an agent believes an ack whatever its digest says",
+        file: "agent/src/outbox.rs",
+        good: "            && !self.is_ours(ack, journal)?",
+        bad: "            && self.is_ours(ack, journal).is_err()",
+        proof: AGENT_OUTBOX,
+    },
 ];
 
 /// What is copied: the workspace's own files.

@@ -1,7 +1,7 @@
 //! The disk of an edge box: what is not flushed is gone after a power cut.
 
 use stockwire_agent::journal::{Journal, JournalError, MemoryJournal, ReadLimit};
-use stockwire_protocol::{Epoch, Event, Sequence};
+use stockwire_protocol::{Digest, Epoch, Event, Sequence};
 
 /// A journal on such a disk.
 ///
@@ -67,7 +67,7 @@ impl Disk {
     /// When those cannot be read or written.
     pub(super) fn begin_epoch(&mut self, epoch: Epoch, own_after: u64) -> Result<Vec<Event>, JournalError> {
         let all = ReadLimit { events: usize::MAX, bytes: usize::MAX };
-        let own = self.live.read(Sequence::new(own_after).max(self.live.kept_after()), all)?;
+        let own = self.live.read(Sequence::new(own_after).max(self.live.watermark()), all)?;
         let mut fresh = MemoryJournal::with_quota(epoch, self.quota);
         fresh.append(&own)?;
         self.aside.push(std::mem::replace(&mut self.live, fresh));
@@ -98,6 +98,10 @@ impl Journal for Disk {
         self.live.watermark()
     }
 
+    fn digest(&self) -> Digest {
+        self.live.digest()
+    }
+
     fn kept_after(&self) -> Sequence {
         self.live.kept_after()
     }
@@ -115,8 +119,8 @@ impl Journal for Disk {
         self.live.read(after, limit)
     }
 
-    fn handle_ack(&mut self, watermark: Sequence) -> Result<(), JournalError> {
-        self.live.handle_ack(watermark)?;
+    fn handle_ack(&mut self, watermark: Sequence, digest: Digest) -> Result<(), JournalError> {
+        self.live.handle_ack(watermark, digest)?;
         self.acks += 1;
         if self.acks.is_multiple_of(ACKS_BETWEEN_FLUSHES) {
             self.flushed = self.live.clone();
@@ -149,7 +153,7 @@ mod tests {
     fn a_power_cut_takes_what_was_not_flushed() {
         let mut disk = Disk::new(epoch(1), u64::MAX);
         let head = disk.append(&[contract::event(1), contract::event(2)]).unwrap();
-        disk.handle_ack(head).unwrap();
+        contract::acknowledge(&mut disk, head).unwrap();
         disk.cut_power();
         disk.reopen();
         assert_eq!((disk.head(), disk.watermark()), (head, Sequence::NONE));

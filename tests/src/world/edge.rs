@@ -46,6 +46,8 @@ pub(super) struct EdgeBox {
     life: u32,
     /// When the operator looks up next, if that is arranged.
     look_up: Option<Duration>,
+    /// It has no network before this.
+    pub(super) offline_until: Duration,
     /// Was taken out of use.
     pub(super) retired: bool,
     /// Since when the gateway has refused its journal.
@@ -118,6 +120,7 @@ impl EdgeBox {
             process: None,
             life: 0,
             look_up: None,
+            offline_until: Duration::ZERO,
             retired: false,
             refused_since: None,
         }

@@ -115,7 +115,7 @@ impl Weather {
         let (lost_per_mille, repeated_per_mille, overtaken_per_mille) = (rate(150), rate(200), rate(200));
         let (store_busy_per_mille, cloud_crash_per_mille) = (rate(60), rate(20));
         let (erp_faults_per_mille, shop_faults_per_mille) = (rate(350), rate(350));
-        let card = match random.below(12) {
+        let card = match random.below(8) {
             0 => Some(Card::Restored),
             1 => Some(Card::Cloned),
             _ => None,
@@ -301,8 +301,16 @@ impl World {
         self.auditor.restored(at, copy.epoch(), copy.head().get());
         self.cards.copy(at, at, copy.head().get());
         self.boxes[at].disk.restore(copy);
+        self.keep_offline(at);
         let wait = self.random.ms(5_000..=60_000);
         self.queue.after(wait, Happening::Boot { at });
+    }
+
+    /// Often the network is not there at once: scans go on, and rows pile up under sequences that the gateway knows.
+    fn keep_offline(&mut self, at: usize) {
+        if self.random.chance(600) {
+            self.boxes[at].offline_until = self.queue.now() + self.random.ms(10_000..=120_000);
+        }
     }
 
     /// The same identity and the same rows in two boxes.
@@ -317,6 +325,7 @@ impl World {
         let clone = self.boxes[at].twin(twin, random);
         self.boxes.push(clone);
         for at in [at, twin] {
+            self.keep_offline(at);
             let wait = self.random.ms(1_000..=30_000);
             self.queue.after(wait, Happening::Boot { at });
         }

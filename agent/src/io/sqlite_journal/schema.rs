@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, DEFAULT_NAME, ErrorCode, OpenFlags, OptionalExtension, params};
 use stockwire_protocol::cbor::Message as _;
-use stockwire_protocol::{Epoch, Event, Sequence};
+use stockwire_protocol::{Digest, Epoch, Event, Sequence};
 
 use super::lock::beside;
 use super::{
@@ -27,6 +27,7 @@ const TABLES: &str = "
         epoch BLOB NOT NULL,
         boot INTEGER NOT NULL,
         watermark INTEGER NOT NULL,
+        digest INTEGER NOT NULL,
         seal INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE event (
@@ -49,36 +50,42 @@ pub(super) struct Root {
     pub(super) epoch: Epoch,
     pub(super) boot: u32,
     pub(super) watermark: Sequence,
+    /// Of the events up to the watermark.
+    pub(super) digest: Digest,
 }
 
 impl Root {
     pub(super) fn new(epoch: Epoch) -> Self {
-        Self { epoch, boot: 0, watermark: Sequence::NONE }
+        Self { epoch, boot: 0, watermark: Sequence::NONE, digest: Digest::START }
     }
 
     fn seal(&self) -> u32 {
         let mut bytes = self.epoch.as_bytes().to_vec();
         bytes.extend_from_slice(&self.boot.to_le_bytes());
         bytes.extend_from_slice(&self.watermark.get().to_le_bytes());
+        bytes.extend_from_slice(&self.digest.bits().to_le_bytes());
         row::CRC.checksum(&bytes)
     }
 
-    /// From the four columns; `None` when they are not what was written.
-    pub(super) fn unseal(epoch: &[u8], [boot, watermark, seal]: [i64; 3]) -> Option<Self> {
+    /// From the five columns; `None` when they are not what was written.
+    pub(super) fn unseal(epoch: &[u8], [boot, watermark, digest, seal]: [i64; 4]) -> Option<Self> {
         let root = Self {
             epoch: Epoch::from_bytes(epoch.try_into().ok()?),
             boot: u32::try_from(boot).ok()?,
             watermark: Sequence::new(u64::try_from(watermark).ok()?),
+            digest: Digest::from_bits(digest.cast_unsigned()),
         };
         (i64::from(root.seal()) == seal).then_some(root)
     }
 
     /// Within the caller's transaction.
     pub(super) fn write(&self, connection: &Connection) -> Result<(), rusqlite::Error> {
-        let values = params![self.epoch.as_bytes(), self.boot, super::signed(self.watermark), self.seal()];
+        let digest = self.digest.bits().cast_signed();
+        let values =
+            params![self.epoch.as_bytes(), self.boot, super::signed(self.watermark), digest, self.seal()];
         connection
             .prepare_cached(
-                "UPDATE journal SET epoch = ?1, boot = ?2, watermark = ?3, seal = ?4 WHERE rowid = 1",
+                "UPDATE journal SET epoch = ?1, boot = ?2, watermark = ?3, digest = ?4, seal = ?5 WHERE rowid = 1",
             )?
             .execute(values)
             .map(drop)
@@ -180,7 +187,7 @@ pub(super) fn make(
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         connection.pragma_update(None, "user_version", FORMAT)?;
         connection.execute_batch(TABLES)?;
-        connection.execute("INSERT INTO journal VALUES (x'', 0, 0, 0)", [])?;
+        connection.execute("INSERT INTO journal VALUES (x'', 0, 0, 0, 0)", [])?;
         root.write(connection)?;
         for (at, event) in events.iter().enumerate() {
             let sequence = Sequence::new(1 + at as u64);
@@ -207,8 +214,8 @@ fn judge(connection: &Connection, path: &Path) -> Result<Life, OpenError> {
         return Err(OpenError::Foreign { path: path.to_owned(), reason });
     }
     let root = connection
-        .query_row("SELECT epoch, boot, watermark, seal FROM journal WHERE rowid = 1", [], |row| {
-            let numbers = [row.get(1)?, row.get(2)?, row.get(3)?];
+        .query_row("SELECT epoch, boot, watermark, digest, seal FROM journal WHERE rowid = 1", [], |row| {
+            let numbers = [row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?];
             Ok(Root::unseal(row.get_ref(0)?.as_blob()?, numbers))
         })
         .optional()

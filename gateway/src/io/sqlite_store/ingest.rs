@@ -1,12 +1,12 @@
 //! The transaction of ingest: load what is asked for, let it be decided, write what is wanted, commit.
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use stockwire_protocol::{AgentId, Epoch, LocationId, Quantity, Sequence, SiteId, StateKind, Uom};
+use stockwire_protocol::{AgentId, Digest, Epoch, LocationId, Quantity, Sequence, SiteId, StateKind, Uom};
 
 use super::schema::ITEM_ROWS_STRETCH;
 use super::{
-    SqliteStore, bump, database, disposition, disposition_text, epoch, event_key, find_event, letters,
-    lot_text, meta, optional, text, uom,
+    SqliteStore, bump, database, digest, disposition, disposition_text, epoch, event_key, find_event,
+    letters, lot_text, meta, optional, text, uom,
 };
 use crate::catalogue::{ItemNo, PlaceNo};
 use crate::ingest::{
@@ -63,20 +63,23 @@ fn load(tx: &Connection, need: &Need) -> Result<Known, StoreError> {
     Ok(known)
 }
 
-fn stream_number(tx: &Connection, key: &StreamKey) -> Result<Option<(i64, SiteId, Sequence)>, StoreError> {
+fn stream_number(
+    tx: &Connection,
+    key: &StreamKey,
+) -> Result<Option<(i64, SiteId, Sequence, Digest)>, StoreError> {
     let mut found = tx
-        .prepare_cached("SELECT no, site, watermark FROM stream WHERE agent = ?1 AND epoch = ?2")
+        .prepare_cached("SELECT no, site, watermark, digest FROM stream WHERE agent = ?1 AND epoch = ?2")
         .map_err(database(LOADING))?;
     found
         .query_row((key.agent.as_str(), key.epoch.as_bytes()), |row| {
-            Ok((row.get(0)?, text(row, 1)?, Sequence::new(row.get::<_, i64>(2)? as u64)))
+            Ok((row.get(0)?, text(row, 1)?, Sequence::new(row.get::<_, i64>(2)? as u64), digest(row, 3)?))
         })
         .optional()
         .map_err(database(LOADING))
 }
 
 fn load_stream(tx: &Connection, span: &StreamSpan) -> Result<KnownStream, StoreError> {
-    let Some((stream, site, watermark)) = stream_number(tx, &span.key)? else {
+    let Some((stream, site, watermark, digest)) = stream_number(tx, &span.key)? else {
         return Ok(KnownStream::default());
     };
     let ends = (event_key(stream, Sequence::NONE), event_key(stream + 1, Sequence::NONE));
@@ -107,19 +110,21 @@ fn load_stream(tx: &Connection, span: &StreamSpan) -> Result<KnownStream, StoreE
             return Err(StoreError::Corrupt { what });
         }
     }
-    Ok(KnownStream { site: Some(site), watermark, frozen, held })
+    Ok(KnownStream { site: Some(site), watermark, digest, frozen, held })
 }
 
-fn load_latest(tx: &Connection, agent: &AgentId) -> Result<Option<(Epoch, Sequence)>, StoreError> {
+fn load_latest(tx: &Connection, agent: &AgentId) -> Result<Option<(Epoch, Sequence, Digest)>, StoreError> {
     let mut found = tx
         .prepare_cached(
-            "SELECT device.epoch, coalesce(stream.watermark, 0) FROM device
+            "SELECT device.epoch, coalesce(stream.watermark, 0), coalesce(stream.digest, 0) FROM device
              LEFT JOIN stream ON stream.agent = device.agent AND stream.epoch = device.epoch
              WHERE device.agent = ?1 AND device.epoch IS NOT NULL",
         )
         .map_err(database(LOADING))?;
     found
-        .query_row([agent.as_str()], |row| Ok((epoch(row, 0)?, Sequence::new(row.get::<_, i64>(1)? as u64))))
+        .query_row([agent.as_str()], |row| {
+            Ok((epoch(row, 0)?, Sequence::new(row.get::<_, i64>(1)? as u64), digest(row, 2)?))
+        })
         .optional()
         .map_err(database(LOADING))
 }
@@ -215,14 +220,20 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
 }
 
 fn write_streams(tx: &Connection, writes: &Writes) -> Result<Vec<i64>, StoreError> {
-    let sql = "INSERT INTO stream (agent, epoch, site, watermark) VALUES (?1, ?2, ?3, ?4)
-               ON CONFLICT (agent, epoch) DO UPDATE SET watermark = excluded.watermark RETURNING no";
+    let sql = "INSERT INTO stream (agent, epoch, site, watermark, digest) VALUES (?1, ?2, ?3, ?4, ?5)
+               ON CONFLICT (agent, epoch) DO UPDATE SET watermark = excluded.watermark, digest = excluded.digest
+               RETURNING no";
     let mut upsert = tx.prepare_cached(sql).map_err(database(WRITING))?;
     let mut numbers = Vec::with_capacity(writes.streams.len());
     for stream in &writes.streams {
         let StreamKey { agent, epoch } = &stream.key;
-        let values =
-            params![agent.as_str(), epoch.as_bytes(), stream.site.as_str(), stream.watermark.get() as i64];
+        let values = params![
+            agent.as_str(),
+            epoch.as_bytes(),
+            stream.site.as_str(),
+            stream.watermark.get() as i64,
+            stream.digest.bits().cast_signed()
+        ];
         numbers.push(upsert.query_row(values, |row| row.get(0)).map_err(database(WRITING))?);
     }
     Ok(numbers)

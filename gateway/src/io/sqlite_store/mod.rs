@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
-use stockwire_protocol::{Disposition, Epoch, LocationId, Lot, MovementId, Place, Sequence, Uom};
+use stockwire_protocol::{Digest, Disposition, Epoch, LocationId, Lot, MovementId, Place, Sequence, Uom};
 
 use crate::store::{PAGE_ROWS_MAX, StoreError};
 
@@ -187,6 +187,10 @@ fn disposition(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Option<Di
             None => Err(unreadable(at, format!("no disposition {word:?}").into())),
         },
     }
+}
+
+fn digest(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Digest> {
+    row.get::<_, i64>(at).map(|bits| Digest::from_bits(bits.cast_unsigned()))
 }
 
 fn epoch(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Epoch> {

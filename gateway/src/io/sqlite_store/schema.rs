@@ -70,6 +70,7 @@ CREATE TABLE stream (
     epoch BLOB NOT NULL,
     site TEXT NOT NULL,
     watermark INTEGER NOT NULL,
+    digest INTEGER NOT NULL,            -- of all events up to the watermark, see the published contract
     UNIQUE (agent, epoch)
 ) STRICT;
 

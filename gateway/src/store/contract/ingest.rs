@@ -2,7 +2,9 @@
 
 use stockwire_protocol::cbor::Message;
 use stockwire_protocol::topic::{Subject, topic};
-use stockwire_protocol::{Body, Details, Event, Lot, MovementId, Quantity, Sequence, State, StateKind, Uom};
+use stockwire_protocol::{
+    Body, Details, Digest, Event, Lot, MovementId, Quantity, Sequence, State, StateKind, Uom,
+};
 
 use super::{
     Bench, Make, acks, agent, batch, counted, counted_lot, epoch, erp, event, item, moved, movement, site,
@@ -439,6 +441,7 @@ pub(crate) fn the_last_transaction_is_all_or_nothing(make: Make<'_>) {
             key: span.key.clone(),
             site: site("HAM"),
             watermark: Sequence::new(1),
+            digest: Digest::START,
         };
         let event =
             crate::ingest::EventWrite { stream: 0, sequence: Sequence::new(1), bytes: vec![1], ledger: None };

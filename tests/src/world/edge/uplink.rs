@@ -35,6 +35,10 @@ impl World {
         if !self.is_life(at, life) || self.boxes[at].conn().is_some() {
             return;
         }
+        let offline_until = self.boxes[at].offline_until;
+        if self.chaos && self.queue.now() < offline_until {
+            return self.queue.at(offline_until, Happening::Dial { at, life });
+        }
         let conn = self.dial(Client::Box(at));
         if let Some(process) = &mut self.boxes[at].process {
             process.link = Link::Dialling(conn);

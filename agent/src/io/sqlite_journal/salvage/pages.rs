@@ -61,8 +61,13 @@ impl Pages {
         let mut best: Option<Root> = None;
         self.records(&mut |_, values| {
             if let [Value::Blob(epoch), numbers @ ..] = values
-                && let [Value::Integer(boot), Value::Integer(watermark), Value::Integer(seal)] = numbers
-                && let Some(root) = Root::unseal(epoch, [*boot, *watermark, *seal])
+                && let [
+                    Value::Integer(boot),
+                    Value::Integer(watermark),
+                    Value::Integer(digest),
+                    Value::Integer(seal),
+                ] = numbers
+                && let Some(root) = Root::unseal(epoch, [*boot, *watermark, *digest, *seal])
                 && best.is_none_or(|best| (best.boot, best.watermark) <= (root.boot, root.watermark))
             {
                 best = Some(root);
