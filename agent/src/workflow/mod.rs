@@ -8,6 +8,8 @@
 
 pub mod amount;
 
+pub mod command;
+
 pub mod receive;
 
 mod goods;
