@@ -11,7 +11,7 @@ use stockwire_protocol::{
     Sequence, SiteId, Sku,
 };
 
-use crate::availability::{Availability, ChannelPolicy, ChannelResult, ChannelUpdate};
+use crate::availability::{Availability, ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber};
 use crate::catalogue::{self, ErpId, Listing, ListingsChange, Snapshot};
 use crate::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, DeadLetterState, NewDeadLetter};
 use crate::ingest::{Known, KnownEvent, Need, Negative, Writes};
@@ -368,6 +368,21 @@ pub struct OfferRow {
     pub fault: Option<String>,
     /// Failed attempts in a row.
     pub attempts: u32,
+    /// Numbers that were sent and never answered, oldest first: they may still arrive, behind newer ones. At most
+    /// [`ADRIFT_MAX`].
+    pub adrift: Vec<Adrift>,
+}
+
+/// Of a channel that answers nothing every number would be adrift; the last few are those that can still come.
+pub const ADRIFT_MAX: usize = 4;
+
+/// A number that was sent and never answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Adrift {
+    /// When that was noted, unix milliseconds.
+    pub at_ms: i64,
+    /// What it says, per site.
+    pub sites: Vec<SiteNumber>,
 }
 
 /// A number that a channel accepted.

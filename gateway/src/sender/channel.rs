@@ -2,8 +2,9 @@
 //!
 //! While there is nothing to bring it looks, page by page, at what the channel holds. An old number that was given up
 //! can arrive long after a newer one, and somebody may edit the shop. More than it was told is put right at once,
-//! since it would be sold; less is only told to a person: the channel's own shipping may be ahead of our scanners, and
-//! raising the number would sell what is leaving.
+//! since it would be sold. Less is put right only when it is exactly a number that we sent lately and never heard of;
+//! otherwise it is told to a person: the channel's own shipping may be ahead of our scanners, and raising the number
+//! would sell what is leaving.
 
 use std::collections::HashMap;
 use std::mem;
@@ -14,7 +15,7 @@ use stockwire_protocol::gs1::Gtin;
 use stockwire_protocol::{ChannelId, ItemId, Sku};
 
 use super::{Desk, IDLE_POLL, Moment, Order, READ_AGAIN, Sender, SenderStatus, Want, is_final};
-use crate::availability::{ChannelResult, ChannelUpdate};
+use crate::availability::{ChannelResult, ChannelUpdate, SiteNumber};
 use crate::catalogue::Listing;
 use crate::channel::{ChannelConnector, ChannelMap, Pushed, Shown, SiteMap};
 use crate::exchange::{self, Answer, Class, Connector, Exchange, Failure, Loss};
@@ -36,6 +37,9 @@ const RESEND_CAP: Duration = Duration::from_secs(60);
 /// Between two looks at a page of what the channel holds: a shop of a few hundred SKUs is seen through every minute,
 /// for one small request each time.
 const AUDIT_PAUSE: Duration = Duration::from_secs(10);
+/// So long a number that was given up may still be on its way: longer than the time-outs of proxies and of shops, which
+/// are minutes, and short enough that the shop's own shipping seldom comes to the same number by chance.
+const ADRIFT_MAX_AGE_MS: i64 = 15 * 60 * 1_000;
 /// SKUs in one look: a page of the shop's.
 const AUDIT_SKUS: usize = 100;
 
@@ -61,7 +65,7 @@ enum Work {
     KeepingMap(ChannelMap),
     Pushing { updates: Vec<ChannelUpdate>, exchange: Exchange<Vec<Pushed>> },
     KeepingResults(Vec<(Sku, ChannelResult)>),
-    Auditing { told: Vec<ChannelUpdate>, exchange: Exchange<Vec<(Sku, Shown)>> },
+    Auditing { told: Vec<Told>, exchange: Exchange<Vec<(Sku, Shown)>> },
     Repairing(Exchange<Vec<Pushed>>),
 }
 
@@ -121,34 +125,42 @@ impl ChannelSender {
         let page = store.offers(&query)?;
         self.audit_after = page.next;
         self.audit_due = at.now + AUDIT_PAUSE;
-        let told: Vec<ChannelUpdate> = page.rows.into_iter().filter_map(settled).collect();
+        let told: Vec<Told> = page.rows.into_iter().filter_map(|offer| settled(at, offer)).collect();
         let Some(sites) = self.sites.as_ref().filter(|_| !told.is_empty()) else { return Ok(None) };
-        let skus: Vec<Sku> = told.iter().map(|update| update.sku.clone()).collect();
+        let skus: Vec<Sku> = told.iter().map(|told| told.update.sku.clone()).collect();
         self.work = Work::Auditing { told, exchange: Exchange::new(self.connector.read_back(sites, &skus)) };
         Ok(None)
     }
 
     /// What is to be put right by a look at the channel.
-    fn audited(&mut self, told: Vec<ChannelUpdate>, shown: &[(Sku, Shown)]) {
-        let mut excess = Vec::new();
-        for update in told {
+    fn audited(&mut self, told: Vec<Told>, shown: &[(Sku, Shown)]) {
+        let mut wrong = Vec::new();
+        for Told { update, adrift } in told {
             let Some((_, Shown::Numbers(numbers))) = shown.iter().find(|(sku, _)| *sku == update.sku) else {
                 continue;
             };
-            let difference = |site: &crate::availability::SiteNumber| {
+            let difference = |site: &SiteNumber| {
                 numbers.get(&site.site).map_or(0, |shown| shown.saturating_sub(site.number))
             };
             let differences: Vec<i64> = update.sites.iter().map(difference).collect();
             if differences.iter().any(|difference| *difference > 0) {
                 tracing::warn!(channel = self.desk.name, sku = %update.sku, ?differences, "the channel holds more than it was told");
-                excess.push(update);
-            } else if differences.iter().any(|difference| *difference < 0) {
+                wrong.push(update);
+            } else if differences.iter().all(|difference| *difference == 0) {
+                continue;
+            } else if adrift
+                .iter()
+                .any(|late| late.iter().all(|site| numbers.get(&site.site) == Some(&site.number)))
+            {
+                tracing::warn!(channel = self.desk.name, sku = %update.sku, ?differences, "an old number came late");
+                wrong.push(update);
+            } else {
                 self.desk.remark(format!("the channel holds less of {} than it was told", update.sku));
             }
         }
-        excess.truncate(self.connector.push_max());
-        if let Some(sites) = self.sites.as_ref().filter(|_| !excess.is_empty()) {
-            let exchange = Exchange::new(self.connector.push(sites, &excess));
+        wrong.truncate(self.connector.push_max());
+        if let Some(sites) = self.sites.as_ref().filter(|_| !wrong.is_empty()) {
+            let exchange = Exchange::new(self.connector.push(sites, &wrong));
             self.work = Work::Repairing(exchange);
         }
     }
@@ -282,10 +294,20 @@ impl ChannelSender {
     }
 }
 
-/// An offer whose number the channel has accepted and that nothing has changed since, as an update once more.
-fn settled(offer: OfferRow) -> Option<ChannelUpdate> {
+/// What the channel should hold, as an update once more, and what may have come over it late.
+struct Told {
+    update: ChannelUpdate,
+    adrift: Vec<Vec<SiteNumber>>,
+}
+
+/// An offer whose number the channel has accepted and that nothing has changed since.
+fn settled(at: Moment, offer: OfferRow) -> Option<Told> {
     let published = offer.published.filter(|_| !offer.unresolved && offer.fault.is_none())?;
-    (published.number == offer.availability.number).then_some(ChannelUpdate {
+    if published.number != offer.availability.number {
+        return None;
+    }
+    let recent = offer.adrift.into_iter().filter(|adrift| at.unix_ms - adrift.at_ms < ADRIFT_MAX_AGE_MS);
+    let update = ChannelUpdate {
         sku: offer.sku,
         reference: None,
         item: offer.item,
@@ -296,7 +318,8 @@ fn settled(offer: OfferRow) -> Option<ChannelUpdate> {
         attempts: 0,
         unresolved: false,
         published: Some(published),
-    })
+    };
+    Some(Told { update, adrift: recent.map(|adrift| adrift.sites).collect() })
 }
 
 /// Says that the channel is not as it was mapped.

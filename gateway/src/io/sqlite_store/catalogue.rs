@@ -59,8 +59,8 @@ impl SqliteStore {
             tx.execute("UPDATE offer SET active = 0 WHERE channel = ?1", [channel.as_str()])
                 .map_err(database(WRITING))?;
             let sql = "INSERT INTO offer (channel, sku, item, reference, active, revision, number, sites, through,
-                           next_at, attempts, unresolved, change)
-                       SELECT ?1, ?2, no, ?4, 1, 0, 0, '[]', 0, 0, 0, 0, 0 FROM item WHERE item = ?3
+                           next_at, attempts, unresolved, adrift, change)
+                       SELECT ?1, ?2, no, ?4, 1, 0, 0, '[]', 0, 0, 0, 0, '[]', 0 FROM item WHERE item = ?3
                        ON CONFLICT DO UPDATE SET item = excluded.item, reference = excluded.reference, active = 1";
             let mut upsert = tx.prepare_cached(sql).map_err(database(WRITING))?;
             for listing in listings {

@@ -8,7 +8,7 @@ use super::catalogue::{channels, json};
 use super::{PLACE_AT, SqliteStore, books, bump, database, letters, text, unreadable, uom};
 use crate::availability::{ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
 use crate::ledger::LedgerId;
-use crate::store::{Published, StoreError};
+use crate::store::{ADRIFT_MAX, Adrift, Published, StoreError};
 
 const TAKING: &str = "taking channel updates";
 const RECORDING: &str = "recording what became of channel updates";
@@ -50,6 +50,7 @@ impl SqliteStore {
     pub(super) fn recover(&mut self, now_ms: i64) -> Result<usize, StoreError> {
         self.write("recovering what was in flight", |tx| {
             // Whether it arrived nobody knows; numbers are absolute, so the newest one is sent and read back.
+            set_adrift(tx, now_ms, "flight_revision IS NOT NULL", [])?;
             let sql = "UPDATE offer SET flight_revision = NULL, unresolved = 1, next_at = 0,
                            due_since = coalesce(due_since, ?1) WHERE flight_revision IS NOT NULL";
             let offers = tx.execute(sql, [now_ms]).map_err(database(RECORDING))?;
@@ -116,9 +117,45 @@ pub(super) fn published(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Pub
     }))
 }
 
-fn site_numbers(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<SiteNumber>> {
-    let pairs: Vec<(String, i64)> =
+/// What is in flight on these offers was sent and will not be heard of: it may still arrive, behind a newer number.
+fn set_adrift(
+    tx: &Connection,
+    now_ms: i64,
+    condition: &str,
+    values: impl rusqlite::Params,
+) -> Result<(), StoreError> {
+    let sql = format!("SELECT channel, sku, adrift, flight_sites FROM offer WHERE {condition}");
+    let mut statement = tx.prepare_cached(&sql).map_err(database(RECORDING))?;
+    let found: Vec<(String, String, Vec<Adrift>, Vec<SiteNumber>)> = statement
+        .query_map(values, |row| Ok((row.get(0)?, row.get(1)?, adrift(row, 2)?, site_numbers(row, 3)?)))
+        .and_then(Iterator::collect)
+        .map_err(database(RECORDING))?;
+    for (channel, sku, mut adrift, sites) in found {
+        adrift.push(Adrift { at_ms: now_ms, sites });
+        let kept = &adrift[adrift.len().saturating_sub(ADRIFT_MAX)..];
+        let text: Vec<(i64, SitePairs<'_>)> =
+            kept.iter().map(|adrift| (adrift.at_ms, site_pairs(&adrift.sites))).collect();
+        let sql = "UPDATE offer SET adrift = ?3 WHERE channel = ?1 AND sku = ?2";
+        execute(tx, sql, params![channel, sku, json(&text)?])?;
+    }
+    Ok(())
+}
+
+type SitePairs<'a> = Vec<(&'a str, i64)>;
+
+pub(super) fn adrift(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<Adrift>> {
+    let numbers: Vec<(i64, Vec<(String, i64)>)> =
         serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|fault| unreadable(at, Box::new(fault)))?;
+    numbers.into_iter().map(|(at_ms, pairs)| Ok(Adrift { at_ms, sites: sites(at, pairs)? })).collect()
+}
+
+fn site_numbers(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<SiteNumber>> {
+    let pairs =
+        serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|fault| unreadable(at, Box::new(fault)))?;
+    sites(at, pairs)
+}
+
+fn sites(at: usize, pairs: Vec<(String, i64)>) -> rusqlite::Result<Vec<SiteNumber>> {
     let site = |(site, number)| {
         let site = SiteId::new(site).map_err(|fault| unreadable(at, Box::new(fault)))?;
         Ok(SiteNumber { site, number })
@@ -127,8 +164,11 @@ fn site_numbers(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<SiteNumber>> {
 }
 
 fn sites_text(sites: &[SiteNumber]) -> Result<String, StoreError> {
-    let pairs: Vec<(&str, i64)> = sites.iter().map(|site| (site.site.as_str(), site.number)).collect();
-    json(&pairs)
+    json(&site_pairs(sites))
+}
+
+fn site_pairs(sites: &[SiteNumber]) -> SitePairs<'_> {
+    sites.iter().map(|site| (site.site.as_str(), site.number)).collect()
 }
 
 /// Ordinary stock of an item at physical places, by site.
@@ -232,6 +272,8 @@ fn record(
             failed(tx, (channel, sku), *revision, (*at_ms, message), Unresolved::AsBefore, change)
         }
         ChannelResult::Unknown { revision, at_ms, message } => {
+            let flight = "channel = ?1 AND sku = ?2 AND flight_revision = ?3";
+            set_adrift(tx, now_ms, flight, params![channel, sku, *revision as i64])?;
             failed(tx, (channel, sku), *revision, (*at_ms, message), Unresolved::Yes, change)
         }
         ChannelResult::Dead { revision, reason } => {

@@ -5,7 +5,7 @@ use stockwire_protocol::cbor::Message;
 use stockwire_protocol::{ChannelId, Event, ItemId, LocationId, MovementId, Quantity, Sequence, SiteId, Sku};
 
 use super::catalogue::{channels, each};
-use super::offers::{published, site_stock};
+use super::offers::{adrift, published, site_stock};
 use super::postings::{batch_state, erp_id, reference};
 use super::{
     PLACE_AT, database, disposition, epoch, event_parts, find_event, meta, optional, page_rows, place,
@@ -178,7 +178,7 @@ impl ItemRows<'_> {
 
 const OFFER: &str =
     "SELECT offer.channel, offer.sku, item.item, item.uom, offer.item, offer.unresolved, offer.fault,
-        offer.attempts, offer.pub_number, offer.pub_revision, offer.pub_at, offer.pub_through, offer.change
+        offer.attempts, offer.pub_number, offer.pub_revision, offer.pub_at, offer.pub_through, offer.change, offer.adrift
     FROM offer JOIN item ON item.no = offer.item JOIN channel ON channel.channel = offer.channel
     WHERE offer.active = 1 AND channel.active = 1";
 
@@ -217,6 +217,7 @@ fn read_offers(
                 unresolved: row.get(5)?,
                 fault: row.get(6)?,
                 attempts: row.get(7)?,
+                adrift: adrift(row, 13)?,
             };
             Ok((offer, row.get(12)?))
         };

@@ -179,6 +179,7 @@ CREATE TABLE offer (
     attempts INTEGER NOT NULL,
     fault TEXT,
     unresolved INTEGER NOT NULL,        -- 1: some number was sent and nobody knows whether it arrived
+    adrift TEXT NOT NULL,               -- JSON: [[at, [[site, number], ...]], ...], sent and never answered
     flight_revision INTEGER,            -- NULL: none in flight
     flight_number INTEGER,
     flight_sites TEXT,

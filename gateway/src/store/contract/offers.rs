@@ -126,8 +126,12 @@ pub(crate) fn an_unknown_outcome_is_kept(make: Make<'_>) {
     let again = bench.updates(100);
     assert_eq!((told(&again), again[0].unresolved), (vec!["SHOP-1=0".into()], true));
     bench.accept(&again);
-    assert!(!bench.offer("SHOP-1").unresolved);
+    let offer = bench.offer("SHOP-1");
+    assert!(!offer.unresolved);
     assert_eq!(bench.updates(100), []);
+    // Both that were never answered may still arrive.
+    let adrift: Vec<_> = offer.adrift.iter().map(|adrift| adrift.sites[0].number).collect();
+    assert_eq!(adrift, [5, 5]);
 }
 
 pub(crate) fn a_change_in_flight_stays_due(make: Make<'_>) {
