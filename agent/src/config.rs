@@ -12,7 +12,7 @@ use stockwire_protocol::gs1::Gln;
 use stockwire_protocol::{AgentId, DeviceId, SiteId, StationId};
 use toml::de::{DeTable, DeValue};
 
-use crate::scale::{self, ScaleOptions, ScaleProtocol, Unit};
+use crate::scale::{self, ScaleOptions, ScaleProtocol, StatusBits, Unit};
 use crate::scanner::{self, IDLE_GAP_DEFAULT, ScannerOptions, ScannerProtocol};
 use crate::serial::LineSettings;
 use crate::station::BOUNCE_DEFAULT;
@@ -401,13 +401,28 @@ fn read_scale(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<Sca
             Unit::parse(unit).ok_or("no scale shows this unit")
         })
     });
+    let plain = ScaleOptions::default();
+    let status_bits = section.or("status_bits", plain.status_bits, |value| {
+        let names = [StatusBits::Toledo, StatusBits::BenchPro].map(StatusBits::as_str);
+        value.as_str().and_then(StatusBits::parse).ok_or_else(|| expected(&one_of(&names), value))
+    });
+    let checksum = section.or("checksum", plain.checksum, truth);
+    let set = [
+        ("status_bits", status_bits != Some(plain.status_bits)),
+        ("checksum", checksum != Some(plain.checksum)),
+    ];
+    for (key, set) in set {
+        if let Some(row) = protocol.filter(|row| set && !row.options().contains(&key)) {
+            section.fault(key, format!("means nothing to {}: take it out", row.name()));
+        }
+    }
     section.finish();
     Some(ScaleConfig {
         device: device?,
         port: port?,
         protocol: protocol?,
         line: line?,
-        options: ScaleOptions { unit: unit? },
+        options: ScaleOptions { unit: unit?, status_bits: status_bits?, checksum: checksum? },
     })
 }
 

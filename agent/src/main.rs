@@ -204,10 +204,11 @@ fn decode_scale(protocol: &str, unit: Option<&str>) -> anyhow::Result<ExitCode> 
         ),
         None => None,
     };
-    let mut lines = ScaleLines::new(protocol, &ScaleOptions { unit }).ok_or_else(|| {
-        let names: Vec<&str> = SCALES.iter().map(|row| row.name()).collect();
-        Usage(format!("there is no scale protocol {protocol:?}; there are {}", names.join(", ")))
-    })?;
+    let mut lines =
+        ScaleLines::new(protocol, &ScaleOptions { unit, ..ScaleOptions::default() }).ok_or_else(|| {
+            let names: Vec<&str> = SCALES.iter().map(|row| row.name()).collect();
+            Usage(format!("there is no scale protocol {protocol:?}; there are {}", names.join(", ")))
+        })?;
     each_chunk(|chunk| match chunk {
         Some(bytes) => lines.handle_bytes(bytes),
         None => lines.finish(),

@@ -183,6 +183,12 @@ impl Place {
             }
             PortEvent::Bytes(bytes) => scale.decoder.handle_bytes(now, &bytes),
         }
+        self.poll_weights(now, when);
+    }
+
+    fn poll_weights(&mut self, now: Duration, when: When) {
+        let Some(scale) = &mut self.scale else { return };
+        let device = scale.config.device.as_str();
         if let Some(bytes) = scale.decoder.poll_transmit() {
             scale.line.write(bytes);
         }
@@ -204,7 +210,8 @@ impl Place {
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let decoders = self.scanners.iter().filter_map(|scanner| scanner.decoder.poll_timeout());
-        decoders.chain(self.station.poll_timeout()).min()
+        let scale = self.scale.as_ref().and_then(|scale| scale.decoder.poll_timeout());
+        decoders.chain(scale).chain(self.station.poll_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Duration, when: When) {
@@ -214,6 +221,10 @@ impl Place {
                 decoder.handle_timeout(now);
                 self.poll_reads(now, when, at);
             }
+        }
+        if let Some(scale) = &mut self.scale {
+            scale.decoder.handle_timeout(now);
+            self.poll_weights(now, when);
         }
         self.station.handle_timeout(now);
         self.act(now);

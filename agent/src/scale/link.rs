@@ -104,6 +104,10 @@ impl ScaleDecoder for Decoder {
             self.fault(FaultKind::Truncated, raw);
         }
     }
+
+    fn buffered(&self) -> usize {
+        self.raw.len()
+    }
 }
 
 impl Decoder {

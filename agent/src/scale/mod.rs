@@ -3,15 +3,22 @@
 //! A protocol turns bytes into [`Reading`]s, whatever it calls things itself. Two rules hold for all of them: a reply
 //! that carries only a status says so ([`Reading::value`] is `None`), so that no old weight is left standing; and a
 //! unit that is not known is a fault, never a guess.
+//!
+//! ```text
+//!   bytes --> frame (finds frames, resynchronises) --> one file per protocol --> Reading, FrameFault
+//! ```
+
+mod frame;
+mod reading;
+mod still;
 
 pub mod link;
 pub mod mt_sics;
 
-use std::fmt;
 use std::time::Duration;
 
-use stockwire_protocol::{Quantity, QuantityError, Uom};
-
+pub use self::frame::{BUFFERED_MAX, parity_of};
+pub use self::reading::{FaultKind, FrameFault, Net, Range, Reading, Shown, Source, Stability, Unit};
 use crate::serial::LineSettings;
 
 /// The scale protocols, in the order in which they are listed to people.
@@ -33,20 +40,77 @@ pub trait ScaleProtocol: Sync {
     /// How these scales leave the factory.
     fn line(&self) -> LineSettings;
 
+    /// Which of [`ScaleOptions`], besides the unit, mean anything to it: setting another one is a mistake.
+    fn options(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// A decoder for one port, to be thrown away when the port is lost.
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder>;
 }
 
 /// What a site can set about one scale.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ScaleOptions {
     /// Used only when a frame carries no unit itself; the reading then says that it was configured.
     pub unit: Option<Unit>,
+    /// `status_bits`: what the status byte of a Toledo 8217 means.
+    pub status_bits: StatusBits,
+    /// `checksum`: whether a Toledo continuous frame ends with one.
+    pub checksum: bool,
+}
+
+impl Default for ScaleOptions {
+    fn default() -> Self {
+        Self { unit: None, status_bits: StatusBits::default(), checksum: true }
+    }
+}
+
+impl ScaleOptions {
+    /// The unit that a frame spells, else the configured one; and who says so.
+    ///
+    /// # Errors
+    /// When the spelling is not known, or nobody names a unit.
+    pub fn unit_of(&self, spelled: &str) -> Result<(Unit, Source), FaultKind> {
+        match (spelled.trim_matches(' '), self.unit) {
+            ("", Some(unit)) => Ok((unit, Source::Configured)),
+            ("", None) => Err(FaultKind::MissingUnit),
+            (spelled, _) => match Unit::parse(spelled) {
+                Some(unit) => Ok((unit, Source::Reported)),
+                None => Err(FaultKind::UnknownUnit { unit: spelled.chars().take(8).collect() }),
+            },
+        }
+    }
+}
+
+/// The two families of scales that speak Toledo 8217.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum StatusBits {
+    /// `8217`: bit 5 tells net from gross.
+    Toledo,
+    /// `benchpro`: bit 5 is always set and tells nothing. The default, since it claims less.
+    #[default]
+    BenchPro,
+}
+
+impl StatusBits {
+    /// From its name in the configuration.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Toledo, Self::BenchPro].into_iter().find(|bits| bits.as_str() == name)
+    }
+
+    /// Its name in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Toledo => "8217",
+            Self::BenchPro => "benchpro",
+        }
+    }
 }
 
 /// The conversation with one scale: bytes in, readings and faults out.
 pub trait ScaleDecoder: Send {
-    /// Bytes that ask for one weight now; `None` when the scale sends by itself.
+    /// Bytes that ask for one weight now; `None` when the scale sends by itself. Asking again begins anew.
     fn request(&mut self) -> Option<Vec<u8>>;
 
     /// What came from the port, split anywhere.
@@ -55,333 +119,28 @@ pub trait ScaleDecoder: Send {
     /// The next reply, in the order of the bytes.
     fn poll_reply(&mut self) -> Option<Result<Reading, FrameFault>>;
 
-    /// Bytes to write back at once: handshakes and acknowledgements.
+    /// Bytes to write back at once: handshakes and acknowledgements. To be asked after every `handle_*`.
     fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         None
     }
 
+    /// When [`ScaleDecoder::handle_timeout`] is due.
+    fn poll_timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Time has passed: a frame that broke off becomes a fault.
+    fn handle_timeout(&mut self, _now: Duration) {}
+
     /// There is no more: the port is lost or the input ended. What is left over becomes a fault.
     fn handle_end(&mut self);
+
+    /// Bytes held back for a frame that is not complete; at most [`BUFFERED_MAX`].
+    fn buffered(&self) -> usize;
 }
 
-/// What a scale said, in one frame.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Reading {
-    /// The number exactly as shown; `None` when the frame carries a status alone. Then no earlier value stands.
-    pub value: Option<Shown>,
-    /// The unit; `None` only together with `value`.
-    pub unit: Option<Unit>,
-    /// Who says so.
-    pub unit_source: Source,
-    /// Whether the load is still.
-    pub stability: Stability,
-    /// Who says so.
-    pub stability_source: Source,
-    /// Whether the load is one the scale can weigh.
-    pub range: Range,
-    /// What `value` is.
-    pub net: Net,
-    /// Whether the scale is at zero; `None` when the protocol does not tell.
-    pub zero: Option<bool>,
-    /// What was taken off, when the frame carries it; in `unit`.
-    pub tare: Option<Shown>,
-    /// How old the measurement already was when it arrived; 0 unless the device tells.
-    pub age_ms: u32,
-    /// The frame's bytes.
-    pub raw: Vec<u8>,
-}
-
-impl Reading {
-    /// A frame that carries a status and no weight.
-    pub fn status(stability: Stability, range: Range, raw: &[u8]) -> Self {
-        Self {
-            value: None,
-            unit: None,
-            unit_source: Source::Nobody,
-            stability,
-            stability_source: if stability == Stability::Unknown { Source::Nobody } else { Source::Reported },
-            range,
-            net: Net::Unknown,
-            zero: None,
-            tare: None,
-            age_ms: 0,
-            raw: raw.to_vec(),
-        }
-    }
-}
-
-/// A number exactly as a display shows it, with its decimals: 12.50 is not 12.5.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shown {
-    /// In steps of `10^-decimals`.
-    pub steps: i64,
-    /// Digits after the point; at most [`Shown::DECIMALS_MAX`].
-    pub decimals: u8,
-}
-
-impl Shown {
-    /// The widest display has fewer digits; more is noise.
-    pub const DIGITS_MAX: usize = 15;
-    /// As many as digits, less the one before the point.
-    pub const DECIMALS_MAX: u8 = 14;
-
-    /// Reads `100.00`, `-0.680`, `+5` or, as some displays pad between sign and digits, `-  0.250`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (sign, digits) = match text.as_bytes().first()? {
-            b'-' => (-1, text[1..].trim_start_matches(' ')),
-            b'+' => (1, text[1..].trim_start_matches(' ')),
-            _ => (1, text),
-        };
-        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-        let all_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-        if whole.is_empty() || digits.ends_with('.') || !all_digits(whole) || !all_digits(fraction) {
-            return None;
-        }
-        if whole.len() + fraction.len() > Self::DIGITS_MAX {
-            return None;
-        }
-        let steps =
-            whole.bytes().chain(fraction.bytes()).fold(0, |n, digit| n * 10 + i64::from(digit - b'0'));
-        Some(Self { steps: sign * steps, decimals: fraction.len() as u8 })
-    }
-
-    /// The exact amount in a unit of the books.
-    ///
-    /// # Errors
-    /// When the display is finer than the unit's step or the number does not fit.
-    pub fn quantity(self, uom: Uom) -> Result<Quantity, QuantityError> {
-        Quantity::parse(&self.to_string(), uom)
-    }
-}
-
-impl fmt::Display for Shown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = usize::from(self.decimals);
-        let digits = format!("{:0width$}", self.steps.unsigned_abs(), width = decimals + 1);
-        let (whole, fraction) = digits.split_at(digits.len() - decimals);
-        let sign = if self.steps < 0 { "-" } else { "" };
-        let point = if decimals == 0 { "" } else { "." };
-        write!(f, "{sign}{whole}{point}{fraction}")
-    }
-}
-
-/// Units that scales show. Those without a unit of the books are understood, but nothing can be booked in them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unit {
-    /// mg
-    Milligram,
-    /// g
-    Gram,
-    /// kg
-    Kilogram,
-    /// t
-    Tonne,
-    /// lb
-    Pound,
-    /// oz
-    Ounce,
-    /// ct
-    Carat,
-    /// Counted by the scale.
-    Piece,
-    /// Of a reference weight.
-    Percent,
-}
-
-/// `(unit, name, other spellings, unit of the books)`.
-#[rustfmt::skip]
-static UNITS: &[(Unit, &str, &[&str], Option<Uom>)] = &[
-    (Unit::Milligram, "mg",  &[],                    None),
-    (Unit::Gram,      "g",   &["G"],                 Some(Uom::Gram)),
-    (Unit::Kilogram,  "kg",  &["KG", "Kg"],          Some(Uom::Kilogram)),
-    (Unit::Tonne,     "t",   &[],                    None),
-    (Unit::Pound,     "lb",  &["LB", "lbs"],         Some(Uom::Pound)),
-    (Unit::Ounce,     "oz",  &["OZ"],                None),
-    (Unit::Carat,     "ct",  &[],                    None),
-    (Unit::Piece,     "pcs", &["PCS", "PC", "pc"],   Some(Uom::Piece)),
-    (Unit::Percent,   "%",   &[],                    None),
-];
-
-impl Unit {
-    /// From a scale's spelling. `T` is not a tonne: on some scales it marks a tare.
-    pub fn parse(text: &str) -> Option<Self> {
-        UNITS.iter().find(|(_, name, others, _)| *name == text || others.contains(&text)).map(|row| row.0)
-    }
-
-    /// The usual spelling.
-    pub fn as_str(self) -> &'static str {
-        UNITS.iter().find(|row| row.0 == self).map_or("", |row| row.1)
-    }
-
-    /// The unit in which it can be booked.
-    pub fn uom(self) -> Option<Uom> {
-        UNITS.iter().find(|row| row.0 == self).and_then(|row| row.3)
-    }
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
-        }
-
-        impl $name {
-            /// The stable word, for machines.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)*
-                }
-            }
-        }
-    };
-}
-
-words!(
-    /// Who vouches for a property of a reading.
-    Source {
-        /// The scale said it.
-        Reported = "reported",
-        /// It stands in the configuration.
-        Configured = "configured",
-        /// We concluded it from other readings.
-        Inferred = "inferred",
-        /// Nobody: the property is unknown.
-        Nobody = "none",
-    }
-);
-
-words!(
-    /// Whether the load is still.
-    Stability {
-        /// It is.
-        Stable = "stable",
-        /// It moves.
-        Moving = "moving",
-        /// The frame does not tell.
-        Unknown = "unknown",
-    }
-);
-
-words!(
-    /// Whether the load is one the scale can weigh.
-    Range {
-        /// It is.
-        Ok = "ok",
-        /// Above capacity.
-        Over = "over",
-        /// Below zero, or below what an empty platform can give.
-        Under = "under",
-        /// Zero could not be set; no weight is to be believed.
-        ZeroError = "zero_error",
-        /// The frame does not tell.
-        Unknown = "unknown",
-    }
-);
-
-words!(
-    /// What a value is.
-    Net {
-        /// Goods alone.
-        Net = "net",
-        /// With packaging.
-        Gross = "gross",
-        /// The frame does not tell.
-        Unknown = "unknown",
-    }
-);
-
-/// A frame that says no weight, and why. The link itself is not given up for it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FrameFault {
-    /// What is wrong with it.
-    pub kind: FaultKind,
-    /// Its bytes, as far as they were kept.
-    pub raw: Vec<u8>,
-}
-
-/// What is wrong with a frame.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum FaultKind {
-    /// No end of frame within the protocol's limit.
-    #[error("no end of frame within {max} bytes")]
-    TooLong {
-        /// The limit.
-        max: usize,
-    },
-    /// The line fell silent, or ended, in the middle of a frame.
-    #[error("the frame breaks off")]
-    Truncated,
-    /// Bytes with the eighth bit set, where the protocol has ASCII alone.
-    #[error("bytes with the eighth bit set: the parity or speed of the line does not match")]
-    Parity,
-    /// The check value does not match.
-    #[error("the checksum does not match")]
-    Checksum,
-    /// Not of this protocol's grammar.
-    #[error("not understood: {expected}")]
-    Malformed {
-        /// What was expected.
-        expected: &'static str,
-    },
-    /// A unit that is not in the table.
-    #[error("unknown unit {unit:?}")]
-    UnknownUnit {
-        /// As the scale spells it, cut to 8 characters.
-        unit: String,
-    },
-    /// Neither the frame nor the configuration names a unit.
-    #[error("the weight has no unit")]
-    MissingUnit,
-    /// The scale refused the request.
-    #[error("the scale reports: {what}")]
-    Device {
-        /// Its complaint.
-        what: &'static str,
-    },
-    /// A proper answer to something else, such as its greeting at power-on. Harmless.
-    #[error("an answer to another command")]
-    OtherReply,
-}
-
-impl FaultKind {
-    /// The stable word, for metrics.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            FaultKind::TooLong { .. } => "too_long",
-            FaultKind::Truncated => "truncated",
-            FaultKind::Parity => "parity",
-            FaultKind::Checksum => "checksum",
-            FaultKind::Malformed { .. } => "malformed",
-            FaultKind::UnknownUnit { .. } => "unknown_unit",
-            FaultKind::MissingUnit => "missing_unit",
-            FaultKind::Device { .. } => "device",
-            FaultKind::OtherReply => "other_reply",
-        }
-    }
-
-    /// What a technician checks.
-    pub fn hint(&self) -> &'static str {
-        match self {
-            FaultKind::TooLong { .. } | FaultKind::Malformed { .. } => {
-                "is the protocol the one the scale is set to? compare with `stockwire-agent decode scale`"
-            }
-            FaultKind::Truncated | FaultKind::Checksum => "check the cable, its length and its shield",
-            FaultKind::Parity => "set the line settings of the scale's menu, for example line = \"9600 7E1\"",
-            FaultKind::UnknownUnit { .. } => "switch the scale to kg, g or lb",
-            FaultKind::MissingUnit => "set unit = \"kg\" (or the scale's unit) for this device",
-            FaultKind::Device { .. } => "the scale does not know the request: is the protocol right?",
-            FaultKind::OtherReply => "nothing to do",
-        }
-    }
-}
-
-impl fmt::Display for FrameFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.kind, f)
-    }
-}
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 mod tests {
@@ -421,7 +180,7 @@ mod tests {
                     match reply {
                         Ok(reading) => panic!("{}: noise became a weight: {reading:?}", row.name()),
                         Err(fault) => {
-                            assert!(fault.raw.len() <= 512, "{}", row.name());
+                            assert!(fault.raw.len() <= BUFFERED_MAX, "{}", row.name());
                             faults += 1;
                         }
                     }
@@ -429,35 +188,5 @@ mod tests {
             }
             assert!(faults > 0, "{}: 1 MiB of noise went unnoticed", row.name());
         }
-    }
-
-    #[test]
-    fn units_are_known_or_refused() {
-        for (unit, name, others, _) in UNITS {
-            assert_eq!((Unit::parse(name), unit.as_str()), (Some(*unit), *name));
-            assert!(others.iter().all(|other| Unit::parse(other) == Some(*unit)));
-        }
-        for text in ["", "T", "kilo", "kg ", "lb:oz", "K"] {
-            assert_eq!(Unit::parse(text), None, "{text:?}");
-        }
-    }
-
-    #[test]
-    fn numbers_are_kept_as_shown() {
-        for (text, printed) in [
-            ("100.00", "100.00"),
-            ("-0.680", "-0.680"),
-            ("- 0.250", "-0.250"),
-            ("+5", "5"),
-            ("000", "0"),
-            ("-0.05", "-0.05"),
-        ] {
-            assert_eq!(Shown::parse(text).unwrap().to_string(), printed, "{text}");
-        }
-        for text in ["", "-", ".5", "5.", "1e3", "1,5", "1 2", "--1", "- -1", "1.2.3", "1234567890123456"] {
-            assert_eq!(Shown::parse(text), None, "{text}");
-        }
-        assert_eq!(Shown::parse("1.250").unwrap().quantity(Uom::Kilogram).unwrap().to_string(), "1.25 KGM");
-        assert!(Shown::parse("1.5").unwrap().quantity(Uom::Piece).is_err());
     }
 }

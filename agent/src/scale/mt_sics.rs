@@ -16,13 +16,11 @@
 //! Line: 9600 8N1. `ES`, `ET`, `EL` refuse a request. Source: MT-SICS reference manuals for XPR/XSR and for the ITT and
 //! T104 terminals (level 0 and 1).
 
-use std::collections::VecDeque;
-use std::mem;
 use std::time::Duration;
 
+use super::frame::{Framed, Grammar};
 use super::{
-    FaultKind, FrameFault, Net, Range, Reading, ScaleDecoder, ScaleOptions, ScaleProtocol, Shown, Source,
-    Stability, Unit,
+    FaultKind, Net, Range, Reading, ScaleDecoder, ScaleOptions, ScaleProtocol, Shown, Source, Stability,
 };
 use crate::serial::LineSettings;
 
@@ -43,79 +41,80 @@ impl ScaleProtocol for MtSics {
     }
 
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
-        Box::new(Decoder {
+        Box::new(Framed::new(Sics {
             options: *options,
-            line: Vec::new(),
-            overflowed: false,
-            heard: None,
-            replies: VecDeque::new(),
-        })
+            asked: false,
+            stream: Stream::Unasked(0),
+            now: Duration::ZERO,
+        }))
     }
 }
 
-/// The longest line of level 0 and 1, the list of versions, has about 80 characters.
-const LINE_BYTES_MAX: usize = 128;
-/// A line is sent in one go: 128 characters take 1.1 s at 1200 baud, a pause within one is a break.
-const SILENCE_MAX: Duration = Duration::from_millis(1_500);
+/// So many weights that nobody asked for are a stream and no print key.
+const UNASKED_MAX: u8 = 3;
+/// A scale answers `@` within this time, or does not know it.
+const RESET_MAX: Duration = Duration::from_secs(1);
 
-struct Decoder {
+struct Sics {
     options: ScaleOptions,
-    /// The line so far, without its end; at most `LINE_BYTES_MAX`.
-    line: Vec<u8>,
-    /// The line was longer and what came after is being skipped.
-    overflowed: bool,
-    /// When the last byte came.
-    heard: Option<Duration>,
-    replies: VecDeque<Result<Reading, FrameFault>>,
+    /// A weight was asked for and has not come.
+    asked: bool,
+    stream: Stream,
+    /// When the last frame came.
+    now: Duration,
 }
 
-impl ScaleDecoder for Decoder {
+/// A scale that was left streaming is told to stop, once: it would keep the station awake and never say which weight
+/// was measured after the question. `@` also clears the tare, so no other scale is sent it.
+enum Stream {
+    /// So many weights came unasked since the last one that was asked for.
+    Unasked(u8),
+    /// `@` is to be sent.
+    Stop,
+    /// It was sent then; what comes before its answer is old.
+    Stopping(Duration),
+    /// It was answered, or ignored: then the stream is taken as it is.
+    Settled,
+}
+
+impl Grammar for Sics {
+    /// The longest line of level 0 and 1, the list of versions, has about 80 characters.
+    const FRAME_MAX: usize = 128;
+
+    fn handle_frame(&mut self, now: Duration, frame: &[u8]) -> Result<Option<Reading>, FaultKind> {
+        self.now = now;
+        let reading = read(frame, self.options);
+        if let Stream::Stopping(since) = self.stream {
+            let old = reading.is_ok() && now.saturating_sub(since) < RESET_MAX;
+            if old {
+                return Ok(None);
+            }
+            self.stream = Stream::Settled;
+        }
+        let reading = reading?;
+        if std::mem::take(&mut self.asked) {
+            if let Stream::Unasked(count) = &mut self.stream {
+                *count = 0;
+            }
+        } else if let Stream::Unasked(count) = self.stream {
+            let count = count + 1;
+            self.stream = if count < UNASKED_MAX { Stream::Unasked(count) } else { Stream::Stop };
+        }
+        Ok(Some(reading))
+    }
+
     fn request(&mut self) -> Option<Vec<u8>> {
+        self.asked = true;
         // `S` would block inside the scale until the load is still; `SI` answers at once and says whether it is.
         Some(b"SI\r\n".to_vec())
     }
 
-    fn handle_bytes(&mut self, now: Duration, bytes: &[u8]) {
-        if self.heard.is_some_and(|heard| now.saturating_sub(heard) > SILENCE_MAX) {
-            self.handle_end();
-        }
-        if !bytes.is_empty() {
-            self.heard = Some(now);
-        }
-        for &byte in bytes {
-            match byte {
-                // Some firmware ends its lines with CR alone; the LF of the usual CR LF then ends an empty line.
-                b'\r' | b'\n' => self.end_line(),
-                _ if self.line.len() < LINE_BYTES_MAX => self.line.push(byte),
-                _ => self.overflowed = true,
-            }
-        }
-    }
-
-    fn poll_reply(&mut self) -> Option<Result<Reading, FrameFault>> {
-        self.replies.pop_front()
-    }
-
-    fn handle_end(&mut self) {
-        if !self.line.is_empty() {
-            self.overflowed = false;
-            self.replies
-                .push_back(Err(FrameFault { kind: FaultKind::Truncated, raw: mem::take(&mut self.line) }));
-        }
-    }
-}
-
-impl Decoder {
-    fn end_line(&mut self) {
-        let raw = mem::take(&mut self.line);
-        let reply = if mem::take(&mut self.overflowed) {
-            Err(FaultKind::TooLong { max: LINE_BYTES_MAX })
-        } else if raw.is_empty() {
-            return;
-        } else {
-            read(&raw, self.options)
-        };
-        self.replies.push_back(reply.map_err(|kind| FrameFault { kind, raw }));
+    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        let stop = matches!(self.stream, Stream::Stop);
+        stop.then(|| {
+            self.stream = Stream::Stopping(self.now);
+            b"@\r\n".to_vec()
+        })
     }
 }
 
@@ -128,9 +127,6 @@ const OTHER: &[&str] =
 fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
     const EXPECTED: &str = "expected a line such as \"S S     100.00 g\"";
     let malformed = || FaultKind::Malformed { expected: EXPECTED };
-    if line.iter().any(|byte| *byte >= 0x80) {
-        return Err(FaultKind::Parity);
-    }
     let text = std::str::from_utf8(line).map_err(|_| malformed())?;
     let mut words = text.split(' ').filter(|word| !word.is_empty());
     let first = words.next().ok_or_else(malformed)?;
@@ -160,59 +156,29 @@ fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
         [] => return Err(malformed()),
     };
     let value = Shown::parse(&number).ok_or_else(malformed)?;
-    let (unit, unit_source) = match (unit, options.unit) {
-        ([unit], _) => {
-            let known = Unit::parse(unit);
-            (
-                known.ok_or_else(|| FaultKind::UnknownUnit { unit: unit.chars().take(8).collect() })?,
-                Source::Reported,
-            )
-        }
-        ([], Some(unit)) => (unit, Source::Configured),
-        ([], None) => return Err(FaultKind::MissingUnit),
+    let (unit, unit_source) = match unit {
+        [] => options.unit_of("")?,
+        [unit] => options.unit_of(unit)?,
         _ => return Err(malformed()),
     };
     Ok(Reading {
-        value: Some(value),
-        unit: Some(unit),
-        unit_source,
         stability,
         stability_source: Source::Reported,
-        range: Range::Ok,
         // The weight is what the display shows; whether a tare was taken off is told by `TA` alone.
         net: Net::Unknown,
         zero: Some(value.steps == 0),
-        tare: None,
-        age_ms: 0,
-        raw: line.to_vec(),
+        ..Reading::shown(value, unit, unit_source, line)
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Unit;
+    use super::super::testing::{self, replies};
     use super::*;
 
-    fn decode(options: ScaleOptions, bytes: &[u8]) -> Vec<Result<Reading, FrameFault>> {
-        let mut decoder = MtSics.decoder(&options);
-        decoder.handle_bytes(Duration::ZERO, bytes);
-        decoder.handle_end();
-        std::iter::from_fn(|| decoder.poll_reply()).collect()
-    }
-
     fn check(bytes: &[u8], expected: &str) {
-        let printed: Vec<String> = decode(ScaleOptions::default(), bytes).iter().map(print).collect();
-        assert_eq!(printed.join("; "), expected, "{}", bytes.escape_ascii());
-    }
-
-    fn print(reply: &Result<Reading, FrameFault>) -> String {
-        match reply {
-            Ok(Reading { value: Some(value), unit: Some(unit), stability, range, .. }) => {
-                assert_eq!(*range, Range::Ok);
-                format!("{value} {} {}", unit.as_str(), stability.as_str())
-            }
-            Ok(reading) => format!("no weight, {}, {}", reading.stability.as_str(), reading.range.as_str()),
-            Err(fault) => fault.to_string(),
-        }
+        testing::check(&MtSics, &ScaleOptions::default(), bytes, expected);
     }
 
     #[test]
@@ -221,45 +187,39 @@ mod tests {
         check(b"S D      -0.680 kg\r\n", "-0.680 kg moving");
         check(b"SI S 1.250 kg\r\n", "1.250 kg stable");
         check(b"SIR D   - 0.250 kg\r\n", "-0.250 kg moving");
-        check(b"S S 0 pcs\r", "0 pcs stable");
+        check(b"S S 0 pcs\r", "0 pcs stable zero");
         check(b"\nS S 5 lb\nSI D 6 lb\r\n\r\n", "5 lb stable; 6 lb moving");
     }
 
     #[test]
     fn a_status_carries_no_weight() {
-        check(b"S I\r\n", "no weight, unknown, unknown");
-        check(b"S +\r\n", "no weight, unknown, over");
-        check(b"SI -\r\n", "no weight, unknown, under");
+        check(b"S I\r\n", "no weight");
+        check(b"S +\r\n", "no weight over");
+        check(b"SI -\r\n", "no weight under");
         // The order is what counts: the old weight does not stand behind the status.
-        check(b"S S 5.0 kg\r\nS +\r\n", "5.0 kg stable; no weight, unknown, over");
+        check(b"S S 5.0 kg\r\nS +\r\n", "5.0 kg stable; no weight over");
     }
 
     #[test]
     fn other_replies_and_complaints() {
         check(
             b"I4 A \"B021002593\"\r\nZ A\r\nT S      1.250 kg\r\n",
-            &["an answer to another command"; 3].join("; "),
+            "other_reply; other_reply; other_reply",
         );
-        check(b"ES\r\n", "the scale reports: unknown command (ES)");
-        check(
-            b"ET\r\nEL\r\n",
-            "the scale reports: transmission error (ET); the scale reports: command not possible now (EL)",
-        );
+        check(b"ES\r\nET\r\nEL\r\n", "device; device; device");
     }
 
     #[test]
     fn units_are_never_guessed() {
-        check(b"S S 12:07.50 lb:oz\r\n", "not understood: expected a line such as \"S S     100.00 g\"");
-        check(b"S S 1.0 stone\r\n", "unknown unit \"stone\"");
-        check(b"S S 1.0\r\n", "the weight has no unit");
-        let configured = decode(ScaleOptions { unit: Some(Unit::Kilogram) }, b"S S 1.0\r\nS S 1.0 g\r\n");
-        let sources: Vec<_> = configured.iter().flatten().map(|r| (r.unit.unwrap(), r.unit_source)).collect();
-        assert_eq!(sources, [(Unit::Kilogram, Source::Configured), (Unit::Gram, Source::Reported)]);
+        check(b"S S 12:07.50 lb:oz\r\n", "malformed");
+        check(b"S S 1.0 stone\r\n", "unknown_unit");
+        check(b"S S 1.0\r\n", "missing_unit");
+        let kilogram = ScaleOptions { unit: Some(Unit::Kilogram), ..ScaleOptions::default() };
+        testing::check(&MtSics, &kilogram, b"S S 1.0\r\nS S 1.0 g\r\n", "1.0 kg* stable; 1.0 g stable");
     }
 
     #[test]
     fn garbage_is_told_and_the_next_frame_is_read() {
-        let refused = "not understood: expected a line such as \"S S     100.00 g\"";
         for garbage in [
             "0.00 g",
             "S",
@@ -271,47 +231,53 @@ mod tests {
             "S I 1.0 kg",
             "S S kg",
         ] {
-            check(format!("{garbage}\r\nS S 7 kg\r\n").as_bytes(), &format!("{refused}; 7 kg stable"));
+            check(format!("{garbage}\r\nS S 7 kg\r\n").as_bytes(), "malformed; 7 kg stable");
         }
         // 7E1 read as 8N1: the parity bit shows.
-        check(
-            b"\xD3 S 1\xB20.00 g\r\nS S 7 kg\r\n",
-            "bytes with the eighth bit set: the parity or speed of the line does not match; 7 kg stable",
+        check(b"\xD3 S 1\xB20.00 g\r\nS S 7 kg\r\n", "parity; 7 kg stable");
+        let long = [vec![b'x'; 900], b"\r\nS S 7 kg\r\n".to_vec()].concat();
+        check(&long, "too_long; 7 kg stable");
+        check(b"S S 7 kg\r\nS S 12", "7 kg stable; truncated");
+    }
+
+    #[test]
+    fn a_scale_left_streaming_is_stopped_once() {
+        let mut decoder = MtSics.decoder(&ScaleOptions::default());
+        let mut at = |ms: u64, bytes: &[u8]| {
+            decoder.handle_bytes(Duration::from_millis(ms), bytes);
+            let said = replies(&mut *decoder);
+            let sent = decoder.poll_transmit().unwrap_or_default().escape_ascii().to_string();
+            format!("{said} > {sent}")
+        };
+        assert_eq!(at(0, b"S S 1 kg\r\n"), "1 kg stable > ");
+        assert_eq!(at(100, b"S S 2 kg\r\nS S 3 kg\r\n"), "2 kg stable; 3 kg stable > @\\r\\n");
+        assert_eq!(at(200, b"S S 4 kg\r\nS D 5 kg\r\n"), " > ");
+        assert_eq!(at(300, b"I4 A \"1\"\r\nS S 6 kg\r\n"), "other_reply; 6 kg stable > ");
+        assert_eq!(
+            at(400, b"S S 7 kg\r\nS S 8 kg\r\nS S 9 kg\r\n"),
+            "7 kg stable; 8 kg stable; 9 kg stable > "
         );
-        let long = [vec![b'x'; 5_000], b"\r\nS S 7 kg\r\n".to_vec()].concat();
-        check(&long, "no end of frame within 128 bytes; 7 kg stable");
-        check(b"S S 7 kg\r\nS S 12", "7 kg stable; the frame breaks off");
     }
 
     #[test]
-    fn a_broken_off_line_is_not_glued_to_the_next() {
+    fn a_stream_that_cannot_be_stopped_is_taken_as_it_is() {
         let mut decoder = MtSics.decoder(&ScaleOptions::default());
-        decoder.handle_bytes(Duration::ZERO, b"S S 1");
-        decoder.handle_bytes(Duration::from_secs(9), b"2.0 kg\r\nS S 3 kg\r\n");
-        let printed: Vec<_> =
-            std::iter::from_fn(|| decoder.poll_reply()).map(|reply| print(&reply)).collect();
-        assert_eq!(printed[0], "the frame breaks off");
-        assert_eq!(printed[2], "3 kg stable", "{printed:?}");
-        assert_eq!(printed.len(), 3);
+        decoder.handle_bytes(Duration::ZERO, b"S S 1 kg\r\nS S 2 kg\r\nS S 3 kg\r\n");
+        assert!(decoder.poll_transmit().is_some());
+        replies(&mut *decoder);
+        decoder.handle_bytes(Duration::from_millis(999), b"S S 4 kg\r\n");
+        assert_eq!(replies(&mut *decoder), "");
+        decoder.handle_bytes(Duration::from_millis(1_000), b"S S 5 kg\r\n");
+        assert_eq!(replies(&mut *decoder), "5 kg stable");
     }
 
     #[test]
-    fn any_split_gives_the_same() {
-        let transcript: &[u8] =
-            b"I4 A \"1\"\r\nS S     100.00 g\r\nSI D 1.5 kg\r\nS +\r\nrubbish\r\nS S -3 kg\r\n";
-        let whole = decode(ScaleOptions::default(), transcript);
-        for at in 0..transcript.len() {
-            let mut decoder = MtSics.decoder(&ScaleOptions::default());
-            decoder.handle_bytes(Duration::ZERO, &transcript[..at]);
-            decoder.handle_bytes(Duration::ZERO, &transcript[at..]);
-            assert_eq!(
-                std::iter::from_fn(|| decoder.poll_reply()).collect::<Vec<_>>(),
-                whole,
-                "split at {at}"
-            );
+    fn answers_are_no_stream() {
+        let mut decoder = MtSics.decoder(&ScaleOptions::default());
+        for _ in 0..9 {
+            assert_eq!(decoder.request().as_deref(), Some(&b"SI\r\n"[..]));
+            decoder.handle_bytes(Duration::ZERO, b"S S 1 kg\r\n");
+            assert_eq!((replies(&mut *decoder).as_str(), decoder.poll_transmit()), ("1 kg stable", None));
         }
-        let mut decoder = MtSics.decoder(&ScaleOptions::default());
-        transcript.iter().for_each(|byte| decoder.handle_bytes(Duration::ZERO, &[*byte]));
-        assert_eq!(std::iter::from_fn(|| decoder.poll_reply()).collect::<Vec<_>>(), whole, "byte by byte");
     }
 }
