@@ -76,6 +76,11 @@ impl Catalogue {
         self.locations.len()
     }
 
+    /// All locations, in no order.
+    pub fn locations(&self) -> impl Iterator<Item = &LocationId> {
+        self.locations.iter()
+    }
+
     /// The item of a scan: by its GTIN, by the GTIN of a licence plate's content, else by the bare text.
     pub fn look_up(&self, scan: &Scan) -> LookUp<'_> {
         let gtin = scan.gtin().or_else(|| scan.element_string().content_gtin());
@@ -306,8 +311,8 @@ pub fn load(site: SiteId, durable: &[u8]) -> Result<Assembler, CatalogueError> {
 
 #[cfg(test)]
 mod tests {
-    use stockwire_protocol::Uom;
     use stockwire_protocol::gs1::interpret;
+    use stockwire_protocol::{ItemRules, Uom};
 
     use super::*;
 
@@ -322,12 +327,13 @@ mod tests {
             uom: Uom::Piece,
             gtins: gtins.iter().map(|gtin| Gtin::parse(gtin).unwrap()).collect(),
             codes: codes.iter().map(|code| (*code).to_string()).collect(),
+            rules: ItemRules::default(),
         }
     }
 
     fn part(revision: u64, part: u32, parts: u32, items: Vec<CatalogueItem>) -> Part {
         let locations = vec![LocationId::new(format!("A-0{part}")).unwrap()];
-        Part { revision, part, parts, site: site(), items, locations }
+        Part { revision, part, parts, site: site(), items, locations, since: None }
     }
 
     fn id_of(catalogue: &Catalogue, raw: &str) -> String {

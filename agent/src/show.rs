@@ -1,7 +1,9 @@
 //! Events for people and for other programs: one line each.
 
 use serde_json::{Value, json};
-use stockwire_protocol::{Body, Details, Event, Place, Sequence, Weighing, When};
+use stockwire_protocol::{
+    Body, Content, Details, Event, ItemId, LocationId, Place, Purpose, RawScan, Sequence, Weighing, When,
+};
 
 /// One event as JSON. Keys that are not known for this event are left out.
 pub fn event_json(sequence: Sequence, event: &Event) -> Value {
@@ -33,6 +35,41 @@ pub fn event_json(sequence: Sequence, event: &Event) -> Value {
             line["kind"] = "lost".into();
             line["count"] = (*count).into();
         }
+        Body::Handling(handling) => {
+            line["kind"] = "handling".into();
+            line["act"] = handling.act.as_str().into();
+            match &handling.content {
+                None => {}
+                Some(Content::Goods { item, quantity }) => {
+                    line["item"] = item.as_str().into();
+                    line["quantity"] = quantity.to_string().into();
+                }
+                Some(Content::Plate(plate)) => line["content_plate"] = plate.to_string().into(),
+            }
+            if let Some(location) = &handling.location {
+                line["location"] = location.as_str().into();
+            }
+            line["station"] = handling.station.as_str().into();
+            details(&handling.details, &mut line);
+        }
+        Body::Unresolved(unresolved) => {
+            line["kind"] = "unresolved".into();
+            line["scans"] = unresolved.scans().map(RawScan::as_str).collect::<Vec<_>>().into();
+            line["item"] = unresolved.item.known().map(ItemId::as_str).into();
+            line["quantity"] = unresolved.quantity.to_string().into();
+            match &unresolved.what {
+                Purpose::Move { step, from, to } => {
+                    line["step"] = step.as_str().into();
+                    line["from"] = from.known().map(place).into();
+                    line["to"] = to.known().map(place).into();
+                }
+                Purpose::Count { location } => {
+                    line["location"] = location.known().map(LocationId::as_str).into();
+                }
+            }
+            line["station"] = unresolved.station.as_str().into();
+            details(&unresolved.details, &mut line);
+        }
     }
     line
 }
@@ -62,6 +99,20 @@ pub fn event_text(sequence: Sequence, event: &Event) -> String {
             extra(&count.details)
         ),
         Body::Lost { count } => format!("{head}  {:<16} {count} not recorded here", "lost"),
+        Body::Handling(handling) => {
+            let content = match &handling.content {
+                None => String::new(),
+                Some(Content::Goods { item, quantity }) => format!("{quantity} {item}"),
+                Some(Content::Plate(plate)) => format!("plate {plate}"),
+            };
+            let plate =
+                handling.details.license_plate.map(|plate| format!("  plate {plate}")).unwrap_or_default();
+            format!("{head}  {:<16} {content}{plate}{}", handling.act.as_str(), extra(&handling.details))
+        }
+        Body::Unresolved(unresolved) => {
+            let scans: Vec<_> = unresolved.scans().map(ToString::to_string).collect();
+            format!("{head}  {:<16} {} of {}", "unknown code", unresolved.quantity, scans.join(", "))
+        }
     }
 }
 
@@ -90,11 +141,16 @@ fn details(details: &Details, line: &mut Value) {
     put("reference", details.reference.as_ref().map(ToString::to_string));
     put("operator", details.operator.as_ref().map(ToString::to_string));
     put("correlation", details.correlation.as_ref().map(ToString::to_string));
+    put("reason", details.reason.as_ref().map(ToString::to_string));
     put("corrects", details.corrects.as_ref().map(|value| value.movement.to_string()));
     if let Some(Weighing { gross, tare, net }) = &details.weighing {
         put("gross", Some(gross.to_string()));
         put("tare", Some(tare.to_string()));
         put("net", Some(net.to_string()));
+    }
+    if !details.exceptions.is_empty() {
+        let exceptions: Vec<_> = details.exceptions.iter().map(|exception| exception.as_str()).collect();
+        line["exceptions"] = exceptions.into();
     }
 }
 

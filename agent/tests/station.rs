@@ -26,6 +26,7 @@ fn catalogue() -> Arc<Catalogue> {
         uom,
         gtins: vec![Gtin::parse(gtin).unwrap()],
         codes: vec![],
+        rules: stockwire_protocol::ItemRules::default(),
     };
     let site = SiteId::new("HAM").unwrap();
     let part = Part {
@@ -35,6 +36,7 @@ fn catalogue() -> Arc<Catalogue> {
         site: site.clone(),
         items: vec![item("MUG", Uom::Piece, "4006381333931"), item("NUTS", Uom::Kilogram, "9506000134352")],
         locations: ["A-01", "B-07"].map(|code| LocationId::new(code).unwrap()).to_vec(),
+        since: None,
     };
     match Assembler::new(site).handle_part(part) {
         PartOutcome::Complete { catalogue, .. } => catalogue,

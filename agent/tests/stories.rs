@@ -34,8 +34,8 @@ use stockwire_agent::scanner::ReadFault;
 use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
 use stockwire_protocol::gs1::Gtin;
 use stockwire_protocol::{
-    AgentId, Body, Catalogue as Part, CatalogueItem, DeviceId, Epoch, Event, ItemId, LocationId, Place,
-    SiteId, StationId, Uom, When,
+    AgentId, Body, Catalogue as Part, CatalogueItem, DeviceId, Epoch, Event, ItemId, ItemRules, LocationId,
+    Place, SiteId, StationId, Uom, When,
 };
 
 #[test]
@@ -180,6 +180,7 @@ impl Stage {
             uom,
             gtins: numbers.map(|gtin| Gtin::parse(gtin).unwrap()).collect(),
             codes: codes.split_whitespace().map(String::from).collect(),
+            rules: ItemRules::default(),
         });
         self.catalogue();
     }
@@ -187,7 +188,7 @@ impl Stage {
     fn catalogue(&mut self) {
         let site = SiteId::new("HAM").unwrap();
         let (items, locations) = (self.items.clone(), self.locations.clone());
-        let part = Part { revision: 1, part: 0, parts: 1, site: site.clone(), items, locations };
+        let part = Part { revision: 1, part: 0, parts: 1, site: site.clone(), items, locations, since: None };
         let PartOutcome::Complete { catalogue, .. } = Assembler::new(site).handle_part(part) else {
             panic!()
         };

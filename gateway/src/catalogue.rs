@@ -165,7 +165,9 @@ pub fn parts(
     // What CBOR adds to a text or a number: at most five and nine bytes.
     let item_bytes = |item: &CatalogueItem| {
         let codes: usize = item.codes.iter().map(|code| code.len() + 5).sum();
-        item.id.as_str().len() + item.name.len() + item.gtins.len() * 9 + codes + 24
+        let recalled: usize = item.rules.recalled.iter().map(|lot| lot.as_str().len() + 5).sum();
+        let rules = recalled + item.rules.packs.len() * 15 + 34;
+        item.id.as_str().len() + item.name.len() + item.gtins.len() * 9 + codes + rules + 24
     };
     let mut cut: Vec<(Vec<CatalogueItem>, Vec<LocationId>)> = vec![Default::default()];
     let mut room = cbor::CATALOGUE_BYTES_MAX - HEAD_BYTES;
@@ -200,6 +202,7 @@ pub fn parts(
         site: site.clone(),
         items,
         locations,
+        since: None,
     };
     cut.into_iter().enumerate().map(part).collect()
 }

@@ -123,6 +123,12 @@ pub enum Unappliable {
         /// The event's unit.
         got: Uom,
     },
+    /// Recorded under codes that the agent did not know.
+    #[error("recorded under a code that was not known: {scans}")]
+    Code {
+        /// As they were scanned.
+        scans: String,
+    },
     /// Beyond [`QUANTITY_STEPS_MAX`].
     #[error("{quantity} of item {item} is more than one movement can hold")]
     Quantity {
@@ -153,7 +159,7 @@ pub enum Booking {
         /// Steps of the item's unit that are there.
         counted: i64,
     },
-    /// A fact without stock: the journal had to drop something.
+    /// A fact without stock: a plate was handled, or the journal had to drop something.
     Nothing,
 }
 
@@ -202,7 +208,12 @@ pub fn book(index: &Index, site: &SiteId, event: &Event) -> Result<Booking, Unap
                 counted: steps(&count.item, facts, count.counted)?,
             })
         }
-        Body::Lost { .. } => Ok(Booking::Nothing),
+        // Picking has booked the stock of what is packed, loaded and shipped; a label moves none.
+        Body::Lost { .. } | Body::Handling(_) => Ok(Booking::Nothing),
+        Body::Unresolved(unresolved) => {
+            let scans: Vec<_> = unresolved.scans().map(ToString::to_string).collect();
+            Err(Unappliable::Code { scans: scans.join(", ") })
+        }
     }
 }
 

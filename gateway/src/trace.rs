@@ -2,7 +2,7 @@
 //! document, channel publication. Derived from what is stored; nothing is written for it.
 
 use stockwire_protocol::{
-    Body, ChannelId, CorrelationId, Count, Event, ItemId, Movement, MovementId, Place, Sku,
+    Body, ChannelId, Content, CorrelationId, Count, Event, Handling, ItemId, Movement, MovementId, Place, Sku,
 };
 
 use crate::catalogue::ErpId;
@@ -68,12 +68,7 @@ pub struct TracePublication {
 
 /// The thread an event belongs to: the one that was recorded, else its own identity starts one.
 pub fn correlation(movement: &MovementId, event: &Event) -> CorrelationId {
-    let details = match &event.body {
-        Body::Movement(movement) => Some(&movement.details),
-        Body::Count(count) => Some(&count.details),
-        Body::Lost { .. } => None,
-    };
-    let recorded = details.and_then(|details| details.correlation.clone());
+    let recorded = event.body.details().and_then(|details| details.correlation.clone());
     // A movement's identity is at most 64 + 32 + 20 characters and two strokes, so it always fits.
     recorded
         .or_else(|| CorrelationId::new(movement.to_string()).ok())
@@ -201,6 +196,24 @@ fn recorded(event: &Event) -> String {
             format!("counted {counted} of {item} in {location} at station {station}")
         }
         Body::Lost { count } => format!("the journal had to drop {count} facts here"),
+        Body::Handling(Handling { act, content, station, details, .. }) => {
+            let content = match content {
+                None => String::new(),
+                Some(Content::Goods { item, quantity }) => format!(" {quantity} of {item}"),
+                Some(Content::Plate(plate)) => format!(" plate {plate}"),
+            };
+            let plate = details.license_plate.map(|plate| format!(", plate {plate}")).unwrap_or_default();
+            format!("{}{content}{plate} at station {station}", act.as_str())
+        }
+        Body::Unresolved(unresolved) => {
+            let scans: Vec<_> = unresolved.scans().map(ToString::to_string).collect();
+            format!(
+                "{} of a code that was not known at station {}: {}",
+                unresolved.quantity,
+                unresolved.station,
+                scans.join(", ")
+            )
+        }
     }
 }
 

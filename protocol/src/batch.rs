@@ -3,7 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::{
-    AgentId, Details, Epoch, ItemId, LocationId, Movement, MovementId, Quantity, Sequence, StationId, When,
+    AgentId, Details, Epoch, Handling, ItemId, LocationId, Movement, MovementId, Quantity, Sequence,
+    StationId, Unresolved, When,
 };
 
 /// A recorded fact with its time. Its identity is its place in the journal, so it stands outside.
@@ -27,6 +28,34 @@ pub enum Body {
         /// How many; at least 1.
         count: u64,
     },
+    /// Something was done to a plate, a label or a task; no stock moved.
+    Handling(Handling),
+    /// Stock moved or was counted under a code that the agent did not know.
+    Unresolved(Unresolved),
+}
+
+impl Body {
+    /// What else is known; `None` for a loss.
+    pub fn details(&self) -> Option<&Details> {
+        match self {
+            Body::Movement(movement) => Some(&movement.details),
+            Body::Count(count) => Some(&count.details),
+            Body::Lost { .. } => None,
+            Body::Handling(handling) => Some(&handling.details),
+            Body::Unresolved(unresolved) => Some(&unresolved.details),
+        }
+    }
+
+    /// Where it was recorded; `None` for a loss.
+    pub fn station(&self) -> Option<&StationId> {
+        match self {
+            Body::Movement(movement) => Some(&movement.station),
+            Body::Count(count) => Some(&count.station),
+            Body::Lost { .. } => None,
+            Body::Handling(handling) => Some(&handling.station),
+            Body::Unresolved(unresolved) => Some(&unresolved.station),
+        }
+    }
 }
 
 /// How much of an item lies at a location, by somebody who looked.

@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 mod control;
+mod details;
 mod event;
+mod task;
 
 /// The wire versions this build reads; it writes the newest.
 pub const VERSION: core::ops::RangeInclusive<u8> = 1..=1;

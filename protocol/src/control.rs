@@ -4,7 +4,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::gs1::Gtin;
-use crate::{AgentId, Digest, Epoch, ItemId, LocationId, Sequence, SiteId, Uom};
+use crate::{AgentId, Digest, Epoch, ItemId, LocationId, Lot, Quantity, Sequence, SiteId, Uom};
 
 /// The gateway's word, sent after its database commit: everything up to the watermark is durable there.
 ///
@@ -131,6 +131,20 @@ pub struct Catalogue {
     pub items: Vec<CatalogueItem>,
     /// Locations of the site.
     pub locations: Vec<LocationId>,
+    /// `None`: this is (part of) a snapshot.
+    pub since: Option<CatalogueSince>,
+}
+
+/// What makes a [`Catalogue`] message changes, and what they take away.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CatalogueSince {
+    /// The snapshot's revision. The changes name every item and location touched since then, so they may be put onto
+    /// that snapshot or onto any earlier changes of it.
+    pub revision: u64,
+    /// Items that are no longer there.
+    pub items: Vec<ItemId>,
+    /// Locations that are no longer there.
+    pub locations: Vec<LocationId>,
 }
 
 /// One item.
@@ -146,4 +160,32 @@ pub struct CatalogueItem {
     pub gtins: Vec<Gtin>,
     /// Other codes that mean it, byte for byte.
     pub codes: Vec<String>,
+    /// What must be asked and checked when it moves.
+    pub rules: ItemRules,
+}
+
+/// What must be asked and checked when an item moves. The default asks nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ItemRules {
+    /// Each movement must name its lot.
+    pub lot: bool,
+    /// Each movement must name its serial number.
+    pub serial: bool,
+    /// Each movement must name its last usable day.
+    pub expiry: bool,
+    /// What one piece weighs.
+    pub piece_weight: Option<PieceWeight>,
+    /// Lots that the maker has called back.
+    pub recalled: Vec<Lot>,
+    /// GTINs of packs: so many `uom` of it.
+    pub packs: Vec<(Gtin, u32)>,
+}
+
+/// What one piece weighs, and how far it may be off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PieceWeight {
+    /// Net; above zero, in kg, g or lb.
+    pub expected: Quantity,
+    /// Steps of the same unit above and below; zero or more.
+    pub tolerance_steps: i64,
 }

@@ -158,6 +158,10 @@ text_id!(
     Reference, "reference", 1..=64, TEXT
 );
 text_id!(
+    /// Why stock is adjusted, scrapped or returned: a word of the site's choice, as on its reason barcode.
+    Reason, "reason", 1..=32, TEXT
+);
+text_id!(
     /// A marketplace, webshop or shop that sells.
     ChannelId, "channel", 1..=32, TOPIC_SAFE
 );

@@ -25,11 +25,15 @@ mod ids;
 mod quantity;
 mod time;
 
+mod exception;
+mod handling;
 mod movement;
+mod unresolved;
 
 mod batch;
 mod control;
 mod digest;
+mod task;
 
 pub mod cbor;
 pub mod topic;
@@ -38,13 +42,18 @@ pub mod backoff;
 
 pub use batch::{Batch, Body, Count, Event};
 pub use control::{
-    Ack, Catalogue, CatalogueItem, Command, CommandBody, Refusal, Reply, ReplyResult, State, StateKind,
+    Ack, Catalogue, CatalogueItem, CatalogueSince, Command, CommandBody, ItemRules, PieceWeight, Refusal,
+    Reply, ReplyResult, State, StateKind,
 };
 pub use digest::Digest;
+pub use exception::Exception;
+pub use handling::{Act, Content, Handling};
 pub use ids::{
     AgentId, ChannelId, CorrelationId, DeviceId, Epoch, IdError, ItemId, LocationId, Lot, MovementId,
-    OperatorId, Reference, Sequence, SerialNumber, SiteId, Sku, StationId,
+    OperatorId, Reason, Reference, Sequence, SerialNumber, SiteId, Sku, StationId,
 };
 pub use movement::{BizStep, Correction, CorrectionReason, Details, Disposition, Movement, Place, Weighing};
 pub use quantity::{Quantity, QuantityError, Uom};
+pub use task::{AsOf, Bin, Task, TaskKind, TaskLine, Tasks, TasksSince};
 pub use time::When;
+pub use unresolved::{Code, Purpose, RawScan, Unresolved};

@@ -1,9 +1,11 @@
 //! A movement: an immutable quantity of an item from one place to another, with why.
 
+use alloc::vec::Vec;
+
 use crate::gs1::{Date, Gtin, Sscc};
 use crate::{
-    CorrelationId, ItemId, LocationId, Lot, MovementId, OperatorId, Quantity, Reference, SerialNumber,
-    StationId,
+    CorrelationId, Exception, ItemId, LocationId, Lot, MovementId, OperatorId, Quantity, Reason, Reference,
+    SerialNumber, StationId,
 };
 
 /// One leg out of `from`, one leg into `to`: the unit of the books.
@@ -50,6 +52,10 @@ pub struct Details {
     pub correlation: Option<CorrelationId>,
     /// The earlier movement that this one undoes.
     pub corrects: Option<Correction>,
+    /// What was not as it should be and was settled by the operator; in rising order, each once.
+    pub exceptions: Vec<Exception>,
+    /// Why it was adjusted, scrapped or returned.
+    pub reason: Option<Reason>,
 }
 
 /// Where stock can be. The virtual places make every movement a double entry.

@@ -26,6 +26,15 @@ pub enum Subject {
         /// Which part, counted from 0.
         part: u32,
     },
+    /// Gateway to agent, retained: what has changed since that catalogue, also a [`crate::Catalogue`].
+    CatalogueChanges,
+    /// Gateway to agent, retained: one part of [`crate::Tasks`].
+    Tasks {
+        /// Which part, counted from 0.
+        part: u32,
+    },
+    /// Gateway to agent, retained: what has changed since those tasks, also [`crate::Tasks`].
+    TasksChanges,
 }
 
 /// The topic of one agent's subject.
@@ -37,6 +46,9 @@ pub fn topic(site: &SiteId, agent: &AgentId, subject: Subject) -> String {
         Subject::Acks => format!("{PREFIX}/{site}/{agent}/down/acks"),
         Subject::Commands => format!("{PREFIX}/{site}/{agent}/down/commands"),
         Subject::Catalogue { part } => format!("{PREFIX}/{site}/{agent}/down/catalogue/{part}"),
+        Subject::CatalogueChanges => format!("{PREFIX}/{site}/{agent}/down/catalogue/changes"),
+        Subject::Tasks { part } => format!("{PREFIX}/{site}/{agent}/down/tasks/{part}"),
+        Subject::TasksChanges => format!("{PREFIX}/{site}/{agent}/down/tasks/changes"),
     }
 }
 
@@ -68,6 +80,9 @@ pub fn parse(topic: &str) -> Option<(SiteId, AgentId, Subject)> {
         ("up", "replies", None, None) => Subject::Replies,
         ("down", "acks", None, None) => Subject::Acks,
         ("down", "commands", None, None) => Subject::Commands,
+        ("down", "catalogue", Some("changes"), None) => Subject::CatalogueChanges,
+        ("down", "tasks", Some("changes"), None) => Subject::TasksChanges,
+        ("down", "tasks", Some(part), None) => Subject::Tasks { part: part.parse().ok()? },
         ("down", "catalogue", Some(part), None) => Subject::Catalogue { part: part.parse().ok()? },
         _ => return None,
     };
@@ -88,6 +103,9 @@ mod tests {
             Subject::Acks,
             Subject::Commands,
             Subject::Catalogue { part: 3 },
+            Subject::CatalogueChanges,
+            Subject::Tasks { part: 0 },
+            Subject::TasksChanges,
         ];
         for subject in subjects {
             assert_eq!(parse(&topic(&site, &agent, subject)), Some((site.clone(), agent.clone(), subject)));

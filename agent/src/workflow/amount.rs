@@ -235,6 +235,7 @@ mod tests {
             uom,
             gtins: vec![],
             codes: vec![],
+            rules: stockwire_protocol::ItemRules::default(),
         }
     }
 

@@ -13,6 +13,7 @@ pub static COMMANDS: &[CommandRow] = &[
     row(Group::Answer, Command::Yes,    "Yes",    "Yes to the question on the screen."),
     row(Group::Answer, Command::No,     "No",     "No to the question on the screen."),
     row(Group::Answer, Command::Short,  "Short",  "There is less here than asked for."),
+    row(Group::Answer, Command::Weigh,  "Weigh",  "The scale counts the pieces of what is scanned next."),
 ];
 
 /// One command, for people.
@@ -61,9 +62,15 @@ mod tests {
     fn every_row_reads_back_and_groups_stay_together() {
         for (at, row) in COMMANDS.iter().enumerate() {
             let text = row.command.to_string();
-            assert_eq!(interpret(text.as_bytes(), 2026).kind(), &Kind::Command(row.command.clone()), "{text}");
+            assert_eq!(
+                interpret(text.as_bytes(), 2026).kind(),
+                &Kind::Command(row.command.clone()),
+                "{text}"
+            );
             assert!(!row.title.is_empty() && !row.hint.is_empty(), "{text}");
-            assert!(COMMANDS[..at].iter().all(|other| other.group <= row.group && other.command != row.command));
+            assert!(
+                COMMANDS[..at].iter().all(|other| other.group <= row.group && other.command != row.command)
+            );
         }
     }
 }

@@ -285,6 +285,7 @@ pub(crate) fn catalogue_part() -> Catalogue {
         uom,
         gtins: vec![Gtin::parse(gtin).unwrap()],
         codes: vec![],
+        rules: stockwire_protocol::ItemRules::default(),
     };
     Catalogue {
         revision: 1,
@@ -293,6 +294,7 @@ pub(crate) fn catalogue_part() -> Catalogue {
         site: SiteId::new("HAM").unwrap(),
         items: vec![item("MUG", Uom::Piece, "4006381333931"), item("NUTS", Uom::Kilogram, "9506000134352")],
         locations: ["A-01", "B-07"].map(|code| LocationId::new(code).unwrap()).to_vec(),
+        since: None,
     }
 }
 

@@ -101,11 +101,14 @@ pub(super) struct Movement {
 impl From<MovementRow> for Movement {
     fn from(row: MovementRow) -> Self {
         let correlation = row.correlation().to_string();
-        let (kind, step, station, details) = match &row.event.body {
-            Body::Movement(m) => ("movement", m.step.as_str(), Some(&m.station), Some(&m.details)),
-            Body::Count(c) => ("count", "cycle_counting", Some(&c.station), Some(&c.details)),
-            Body::Lost { .. } => ("lost", "", None, None),
+        let (kind, step) = match &row.event.body {
+            Body::Movement(m) => ("movement", m.step.as_str()),
+            Body::Count(_) => ("count", "cycle_counting"),
+            Body::Lost { .. } => ("lost", ""),
+            Body::Handling(handling) => ("handling", handling.act.as_str()),
+            Body::Unresolved(_) => ("unresolved", ""),
         };
+        let (station, details) = (row.event.body.station(), row.event.body.details());
         Self {
             ledger: row.row.id.0,
             movement: row.row.movement.to_string(),

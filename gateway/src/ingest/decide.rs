@@ -257,7 +257,12 @@ fn read(publish: &Publish<'_>) -> Result<Read, Box<(NewDeadLetter, Refusal)>> {
         Subject::Replies => {
             Ok(Read::Reply(site, agent, Reply::decode(publish.payload).map_err(undecodable)?))
         }
-        Subject::Acks | Subject::Commands | Subject::Catalogue { .. } => Err(bad(
+        Subject::Acks
+        | Subject::Commands
+        | Subject::Catalogue { .. }
+        | Subject::CatalogueChanges
+        | Subject::Tasks { .. }
+        | Subject::TasksChanges => Err(bad(
             DeadLetterClass::Identity,
             "agents do not speak on this topic".into(),
             Refusal::Malformed,

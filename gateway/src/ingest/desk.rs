@@ -328,9 +328,5 @@ impl Stream<'_> {
 }
 
 fn details(event: &Event) -> Option<&Details> {
-    match &event.body {
-        Body::Movement(movement) => Some(&movement.details),
-        Body::Count(count) => Some(&count.details),
-        Body::Lost { .. } => None,
-    }
+    event.body.details()
 }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::{Bytes16, CATALOGUE_BYTES_MAX, CONTROL_BYTES_MAX, DecodeError, Message, VERSION, read, write};
 use crate::gs1::Gtin;
 use crate::{
-    Ack, AgentId, Catalogue, CatalogueItem, Command, CommandBody, Digest, Epoch, ItemId, LocationId, Refusal,
-    Reply, ReplyResult, Sequence, SiteId, State, StateKind, Uom,
+    Ack, AgentId, Catalogue, CatalogueItem, CatalogueSince, Command, CommandBody, Digest, Epoch, ItemId,
+    ItemRules, LocationId, Lot, PieceWeight, Quantity, Refusal, Reply, ReplyResult, Sequence, SiteId, State,
+    StateKind, Uom,
 };
 
 fn text<E: Display>(fault: E) -> String {
@@ -184,12 +185,81 @@ impl Message for Reply {
     }
 }
 
-/// Id, name, unit, GTINs, other codes.
+/// Id, name, unit, GTINs, other codes, rules unless they ask nothing.
 #[derive(Serialize, Deserialize)]
-struct WireItem(String, String, u8, Vec<u64>, Vec<String>);
+struct WireItem(
+    String,
+    String,
+    u8,
+    Vec<u64>,
+    Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<WireRules>,
+);
 
+/// What each movement must name, expected weight and tolerance of a piece in its unit, recalled lots, packs.
 #[derive(Serialize, Deserialize)]
-struct WireCatalogue(u8, u64, u32, u32, String, Vec<WireItem>, Vec<String>);
+struct WireRules(u8, Option<(i64, i64, u8)>, Vec<String>, Vec<(u64, u32)>);
+
+/// Bits of what each movement must name.
+const NAMES_LOT: u8 = 1;
+const NAMES_SERIAL: u8 = 2;
+const NAMES_EXPIRY: u8 = 4;
+
+/// The last is there in changes only: the snapshot's revision, and the items and locations that are gone.
+#[derive(Serialize, Deserialize)]
+struct WireCatalogue(
+    u8,
+    u64,
+    u32,
+    u32,
+    String,
+    Vec<WireItem>,
+    Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<(u64, Vec<String>, Vec<String>)>,
+);
+
+fn write_rules(rules: &ItemRules) -> Option<WireRules> {
+    let bit = |bit, set| if set { bit } else { 0 };
+    let demands =
+        bit(NAMES_LOT, rules.lot) | bit(NAMES_SERIAL, rules.serial) | bit(NAMES_EXPIRY, rules.expiry);
+    let weight = |w: PieceWeight| (w.expected.steps, w.tolerance_steps, w.expected.uom.wire());
+    (*rules != ItemRules::default()).then(|| {
+        WireRules(
+            demands,
+            rules.piece_weight.map(weight),
+            rules.recalled.iter().map(ToString::to_string).collect(),
+            rules.packs.iter().map(|(gtin, count)| (gtin.to_u64(), *count)).collect(),
+        )
+    })
+}
+
+fn read_rules(WireRules(demands, weight, recalled, packs): WireRules) -> Result<ItemRules, String> {
+    let piece_weight = |(steps, tolerance_steps, uom)| {
+        let uom = Uom::from_wire(uom).filter(|uom| matches!(uom, Uom::Kilogram | Uom::Gram | Uom::Pound));
+        match uom {
+            Some(uom) if steps > 0 && tolerance_steps >= 0 => {
+                Ok(PieceWeight { expected: Quantity { steps, uom }, tolerance_steps })
+            }
+            _ => Err("a piece weighs more than nothing, in kg, g or lb"),
+        }
+    };
+    let pack = |(gtin, count)| match count {
+        0 => Err(String::from("a pack holds one or more")),
+        count => Ok((Gtin::from_u64(gtin).map_err(text)?, count)),
+    };
+    Ok(ItemRules {
+        lot: demands & NAMES_LOT != 0,
+        serial: demands & NAMES_SERIAL != 0,
+        expiry: demands & NAMES_EXPIRY != 0,
+        piece_weight: weight.map(piece_weight).transpose()?,
+        recalled: names(recalled, Lot::new)?,
+        packs: packs.into_iter().map(pack).collect::<Result<_, _>>()?,
+    })
+}
+
+fn names<T, E: Display>(texts: Vec<String>, make: impl Fn(String) -> Result<T, E>) -> Result<Vec<T>, String> {
+    texts.into_iter().map(|name| make(name).map_err(text)).collect()
+}
 
 impl Message for Catalogue {
     const NAME: &'static str = "catalogue";
@@ -198,7 +268,18 @@ impl Message for Catalogue {
     fn encode(&self) -> Vec<u8> {
         let item = |item: &CatalogueItem| {
             let gtins = item.gtins.iter().map(|gtin| gtin.to_u64()).collect();
-            WireItem(item.id.to_string(), item.name.clone(), item.uom.wire(), gtins, item.codes.clone())
+            WireItem(
+                item.id.to_string(),
+                item.name.clone(),
+                item.uom.wire(),
+                gtins,
+                item.codes.clone(),
+                write_rules(&item.rules),
+            )
+        };
+        let since = |since: &CatalogueSince| {
+            let items = since.items.iter().map(ToString::to_string).collect();
+            (since.revision, items, since.locations.iter().map(ToString::to_string).collect())
         };
         write(&WireCatalogue(
             *VERSION.end(),
@@ -208,11 +289,12 @@ impl Message for Catalogue {
             self.site.to_string(),
             self.items.iter().map(item).collect(),
             self.locations.iter().map(ToString::to_string).collect(),
+            self.since.as_ref().map(since),
         ))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let item = |WireItem(id, name, uom, gtins, codes)| -> Result<CatalogueItem, String> {
+        let item = |WireItem(id, name, uom, gtins, codes, rules)| -> Result<CatalogueItem, String> {
             Ok(CatalogueItem {
                 id: ItemId::new(id).map_err(text)?,
                 name,
@@ -222,23 +304,37 @@ impl Message for Catalogue {
                     .map(|n| Gtin::from_u64(n).map_err(text))
                     .collect::<Result<_, _>>()?,
                 codes,
+                rules: rules.map_or(Ok(ItemRules::default()), read_rules)?,
             })
         };
-        read(bytes, |WireCatalogue(_, revision, part, parts, site, items, locations)| {
-            if part >= parts {
-                return Err(alloc::format!("part {part} of {parts}"));
-            }
+        let since = |(revision, items, locations)| -> Result<CatalogueSince, String> {
+            let (items, locations) = (names(items, ItemId::new)?, names(locations, LocationId::new)?);
+            Ok(CatalogueSince { revision, items, locations })
+        };
+        read(bytes, |WireCatalogue(_, revision, part, parts, site, items, locations, changed)| {
+            check_part(revision, (part, parts), changed.as_ref().map(|changed| changed.0))?;
             Ok(Catalogue {
                 revision,
                 part,
                 parts,
                 site: SiteId::new(site).map_err(text)?,
                 items: items.into_iter().map(item).collect::<Result<_, _>>()?,
-                locations: locations
-                    .into_iter()
-                    .map(|code| LocationId::new(code).map_err(text))
-                    .collect::<Result<_, _>>()?,
+                locations: names(locations, LocationId::new)?,
+                since: changed.map(since).transpose()?,
             })
         })
+    }
+}
+
+/// A part has a place among its parts; changes are one message and newer than what they change.
+pub(super) fn check_part(revision: u64, (part, parts): (u32, u32), since: Option<u64>) -> Result<(), String> {
+    if part >= parts {
+        return Err(alloc::format!("part {part} of {parts}"));
+    }
+    match since {
+        Some(since) if revision <= since || parts != 1 => {
+            Err(alloc::format!("changes to revision {revision} since {since} in {parts} parts"))
+        }
+        _ => Ok(()),
     }
 }

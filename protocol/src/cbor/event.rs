@@ -9,6 +9,8 @@
 //! movement [0, dt, {details}, step, item, steps, uom, from, to, station]
 //! count    [1, dt, {details}, item, steps, uom, location, station]
 //! lost     [2, dt, {details}, count]
+//! handling [3, dt, {details}, act, station, location, goods, plate]
+//! unresolved [4, dt, {details}, step, item, steps, uom, from, to, station, scanned]
 //! ```
 
 use alloc::collections::BTreeMap;
@@ -16,18 +18,18 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 
-use serde::de::{self, MapAccess, SeqAccess};
-use serde::ser::{SerializeMap, SerializeTuple};
+use serde::de::{self, SeqAccess};
+use serde::ser::SerializeTuple;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::details::WireDetails;
 use super::{
     BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Bytes16, DecodeError, EVENT_BYTES_MAX, Message, VERSION, read, write,
 };
-use crate::gs1::{Date, Gtin, Sscc};
+use crate::gs1::Sscc;
 use crate::{
-    AgentId, Batch, BizStep, Body, Correction, CorrectionReason, CorrelationId, Count, Details, Disposition,
-    Epoch, Event, ItemId, LocationId, Lot, Movement, MovementId, OperatorId, Place, Quantity, Reference,
-    Sequence, SerialNumber, StationId, Uom, Weighing, When,
+    Act, AgentId, Batch, BizStep, Body, Code, Content, Count, Details, Epoch, Event, Handling, ItemId,
+    LocationId, Movement, Place, Purpose, Quantity, RawScan, Sequence, StationId, Unresolved, Uom, When,
 };
 
 impl Message for Batch {
@@ -96,13 +98,13 @@ struct WireRow(u8, i64, Vec<String>, WireEvent);
 
 /// The text table while writing.
 #[derive(Default)]
-struct Texts {
+pub(super) struct Texts {
     list: Vec<String>,
     index: BTreeMap<String, u32>,
 }
 
 impl Texts {
-    fn put(&mut self, text: &str) -> u32 {
+    pub(super) fn put(&mut self, text: &str) -> u32 {
         if let Some(at) = self.index.get(text) {
             return *at;
         }
@@ -114,7 +116,7 @@ impl Texts {
 }
 
 /// The text table while reading.
-fn text(texts: &[String], at: u32) -> Result<&str, String> {
+pub(super) fn text(texts: &[String], at: u32) -> Result<&str, String> {
     let found = texts.get(at as usize).map(String::as_str);
     found.ok_or_else(|| alloc::format!("text {at} of {}", texts.len()))
 }
@@ -123,6 +125,13 @@ fn text(texts: &[String], at: u32) -> Result<&str, String> {
 const MOVEMENT: u8 = 0;
 const COUNT: u8 = 1;
 const LOST: u8 = 2;
+const HANDLING: u8 = 3;
+const UNRESOLVED: u8 = 4;
+
+/// Bits of `scanned`: which of the texts are scans that nobody knew.
+const SCANNED_ITEM: u8 = 1;
+const SCANNED_FROM: u8 = 2;
+const SCANNED_TO: u8 = 4;
 
 struct WireEvent {
     dt: i64,
@@ -134,7 +143,15 @@ enum WireBody {
     Movement { step: u8, item: u32, steps: i64, uom: u8, from: i64, to: i64, station: u32 },
     Count { item: u32, steps: i64, uom: u8, location: u32, station: u32 },
     Lost { count: u64 },
+    Handling(WireHandling),
+    Unresolved(WireUnresolved),
 }
+
+/// Act, station, location, goods (item, steps, unit), plate.
+type WireHandling = (u8, u32, Option<u32>, Option<(u32, i64, u8)>, Option<u64>);
+
+/// Step, item, steps, unit, from, to, station, which are scans. A count has no step and no `from`.
+type WireUnresolved = (Option<u8>, u32, i64, u8, Option<i64>, i64, u32, u8);
 
 impl WireEvent {
     fn of(event: &Event, before: i64, texts: &mut Texts) -> Self {
@@ -166,6 +183,23 @@ impl WireEvent {
             Body::Lost { count } => {
                 let details = WireDetails::of(&Details::default(), event.when, texts);
                 Self { dt, details, body: WireBody::Lost { count: *count } }
+            }
+            Body::Handling(handling) => {
+                let (goods, plate) = match &handling.content {
+                    None => (None, None),
+                    Some(Content::Goods { item, quantity }) => {
+                        (Some((texts.put(item.as_str()), quantity.steps, quantity.uom.wire())), None)
+                    }
+                    Some(Content::Plate(plate)) => (None, Some(plate.to_u64())),
+                };
+                let station = texts.put(handling.station.as_str());
+                let location = handling.location.as_ref().map(|location| texts.put(location.as_str()));
+                let body = WireBody::Handling((handling.act.wire(), station, location, goods, plate));
+                Self { dt, details: WireDetails::of(&handling.details, event.when, texts), body }
+            }
+            Body::Unresolved(unresolved) => {
+                let body = WireBody::Unresolved(write_unresolved(unresolved, texts));
+                Self { dt, details: WireDetails::of(&unresolved.details, event.when, texts), body }
             }
         }
     }
@@ -213,9 +247,125 @@ impl WireEvent {
             WireBody::Lost { count: 0 } => return Err("lost counts at least one".into()),
             WireBody::Lost { count } if details == Details::default() => Body::Lost { count },
             WireBody::Lost { .. } => return Err("lost has no details".into()),
+            WireBody::Handling((act, station, location, goods, plate)) => {
+                let content = match (goods, plate) {
+                    (None, None) => None,
+                    (Some((_, steps, _)), None) if steps <= 0 => {
+                        return Err("a content needs a quantity above zero".into());
+                    }
+                    (Some((item, steps, uom)), None) => Some(Content::Goods {
+                        item: ItemId::new(text(texts, item)?).map_err(fault)?,
+                        quantity: quantity(steps, uom)?,
+                    }),
+                    (None, Some(plate)) => {
+                        Some(Content::Plate(Sscc::from_u64(plate).map_err(|fault| fault.to_string())?))
+                    }
+                    (Some(_), Some(_)) => return Err("a content is goods or a plate".into()),
+                };
+                let location =
+                    location.map(|at| LocationId::new(text(texts, at)?).map_err(fault)).transpose()?;
+                let handling = Handling {
+                    act: Act::from_wire(act).ok_or_else(|| alloc::format!("no act {act}"))?,
+                    content,
+                    location,
+                    station: StationId::new(text(texts, station)?).map_err(fault)?,
+                    details,
+                };
+                if !handling.is_whole() {
+                    return Err("the act lacks its plate or its content, or has one too many".into());
+                }
+                Body::Handling(handling)
+            }
+            WireBody::Unresolved(wire) => {
+                let (_, _, steps, uom, ..) = wire;
+                Body::Unresolved(read_unresolved(wire, quantity(steps, uom)?, details, texts)?)
+            }
         };
         Ok(Event { when, body })
     }
+}
+
+fn write_unresolved(unresolved: &Unresolved, texts: &mut Texts) -> WireUnresolved {
+    let mut scanned = 0;
+    let item = match &unresolved.item {
+        Code::Known(item) => texts.put(item.as_str()),
+        Code::Scanned(raw) => {
+            scanned |= SCANNED_ITEM;
+            texts.put(raw.as_str())
+        }
+    };
+    let mut spot = |code: &Code<Place>, bit, texts: &mut Texts| match code {
+        Code::Known(place) => place_number(place, texts),
+        Code::Scanned(raw) => {
+            scanned |= bit;
+            i64::from(texts.put(raw.as_str()))
+        }
+    };
+    let (step, from, to) = match &unresolved.what {
+        Purpose::Move { step, from, to } => {
+            let from = spot(from, SCANNED_FROM, texts);
+            (Some(step.wire()), Some(from), spot(to, SCANNED_TO, texts))
+        }
+        Purpose::Count { location } => {
+            let location = match location {
+                Code::Known(location) => Code::Known(Place::At(location.clone())),
+                Code::Scanned(raw) => Code::Scanned(raw.clone()),
+            };
+            (None, None, spot(&location, SCANNED_TO, texts))
+        }
+    };
+    let station = texts.put(unresolved.station.as_str());
+    let Quantity { steps, uom } = unresolved.quantity;
+    (step, item, steps, uom.wire(), from, to, station, scanned)
+}
+
+fn read_unresolved(
+    (step, item, steps, _, from, to, station, scanned): WireUnresolved,
+    quantity: Quantity,
+    details: Details,
+    texts: &[String],
+) -> Result<Unresolved, String> {
+    let raw = |at: u32| {
+        let raw = RawScan::new(text(texts, at)?);
+        raw.ok_or_else(|| alloc::format!("a scan has 1 to {} bytes", RawScan::BYTES_MAX))
+    };
+    let spot = |number: i64, bit| match scanned & bit {
+        0 => place(number, texts).map(Code::Known),
+        _ => {
+            let at = u32::try_from(number).map_err(|_| alloc::format!("no text {number}"))?;
+            raw(at).map(Code::Scanned)
+        }
+    };
+    let item = match scanned & SCANNED_ITEM {
+        0 => Code::Known(ItemId::new(text(texts, item)?).map_err(|fault| fault.to_string())?),
+        _ => Code::Scanned(raw(item)?),
+    };
+    let what = match (step, from) {
+        (Some(step), Some(from)) => {
+            let step = BizStep::from_wire(step).ok_or_else(|| alloc::format!("no business step {step}"))?;
+            let (from, to) = (spot(from, SCANNED_FROM)?, spot(to, SCANNED_TO)?);
+            if steps <= 0 || from == to {
+                return Err("a movement needs a quantity above zero and two different places".into());
+            }
+            Purpose::Move { step, from, to }
+        }
+        (None, None) if steps < 0 => return Err("a count is zero or more".into()),
+        (None, None) => Purpose::Count {
+            location: match spot(to, SCANNED_TO)? {
+                Code::Known(Place::At(location)) => Code::Known(location),
+                Code::Known(_) => return Err("a count is of a location".into()),
+                Code::Scanned(raw) => Code::Scanned(raw),
+            },
+        },
+        _ => return Err("a movement has a step and an origin, a count has neither".into()),
+    };
+    let station = StationId::new(text(texts, station)?).map_err(|fault| fault.to_string())?;
+    let unresolved = Unresolved { item, quantity, what, station, details };
+    // Bits that stand for nothing are told by writing it again; that there is one at all is told here.
+    if unresolved.scans().next().is_none() {
+        return Err("every code is known: this is a movement or a count".into());
+    }
+    Ok(unresolved)
 }
 
 /// Places are text indices; the virtual ones are negative.
@@ -263,6 +413,14 @@ impl Serialize for WireEvent {
                 (COUNT, self.dt, &self.details, item, steps, uom, location, station).serialize(to)
             }
             WireBody::Lost { count } => (LOST, self.dt, &self.details, count).serialize(to),
+            WireBody::Handling((act, station, location, goods, plate)) => {
+                (HANDLING, self.dt, &self.details, act, station, location, goods, plate).serialize(to)
+            }
+            WireBody::Unresolved((step, item, steps, uom, from, place_to, station, scanned)) => {
+                let details = &self.details;
+                (UNRESOLVED, self.dt, details, step, item, steps, uom, from, place_to, station, scanned)
+                    .serialize(to)
+            }
         }
     }
 }
@@ -299,6 +457,23 @@ impl<'de> Deserialize<'de> for WireEvent {
                         station: element(&mut array)?,
                     },
                     LOST => WireBody::Lost { count: element(&mut array)? },
+                    HANDLING => WireBody::Handling((
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                    )),
+                    UNRESOLVED => WireBody::Unresolved((
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                        element(&mut array)?,
+                    )),
                     kind => return Err(de::Error::custom(format_args!("no event kind {kind}"))),
                 };
                 if array.next_element::<de::IgnoredAny>()?.is_some() {
@@ -313,186 +488,4 @@ impl<'de> Deserialize<'de> for WireEvent {
 
 fn element<'de, A: SeqAccess<'de>, T: Deserialize<'de>>(array: &mut A) -> Result<T, A::Error> {
     array.next_element()?.ok_or_else(|| de::Error::custom("an event has fewer elements than its kind"))
-}
-
-/// What may be unknown: a map with small integer keys in rising order, empty for most events.
-#[derive(Default)]
-struct WireDetails {
-    clock: Option<(u32, u64)>,
-    gtin: Option<u64>,
-    lot: Option<u32>,
-    serial: Option<u32>,
-    expires_on: Option<u32>,
-    license_plate: Option<u64>,
-    weighing: Option<(i64, i64, i64, u8)>,
-    disposition: Option<u8>,
-    reference: Option<u32>,
-    operator: Option<u32>,
-    correlation: Option<u32>,
-    corrects: Option<(u32, Bytes16, u64, u8)>,
-}
-
-impl WireDetails {
-    fn of(details: &Details, when: When, texts: &mut Texts) -> Self {
-        let mut put = |text: Option<&str>| text.map(|text| texts.put(text));
-        Self {
-            clock: match when {
-                When::Synced { .. } => None,
-                When::Unsynced { boot, uptime_ms, .. } => Some((boot, uptime_ms)),
-            },
-            gtin: details.gtin.map(|gtin| gtin.to_u64()),
-            lot: put(details.lot.as_ref().map(Lot::as_str)),
-            serial: put(details.serial.as_ref().map(SerialNumber::as_str)),
-            expires_on: details.expires_on.map(Date::to_yyyymmdd),
-            license_plate: details.license_plate.map(|sscc| sscc.to_u64()),
-            weighing: details
-                .weighing
-                .map(|w| (w.gross.steps, w.tare.steps, w.net.steps, w.gross.uom.wire())),
-            disposition: details.disposition.map(Disposition::wire),
-            reference: put(details.reference.as_ref().map(Reference::as_str)),
-            operator: put(details.operator.as_ref().map(OperatorId::as_str)),
-            correlation: put(details.correlation.as_ref().map(CorrelationId::as_str)),
-            corrects: details.corrects.as_ref().map(|correction| {
-                let MovementId { agent, epoch, sequence } = &correction.movement;
-                let reason = match correction.reason {
-                    CorrectionReason::DidNotOccur => 0,
-                    CorrectionReason::IncorrectData => 1,
-                };
-                (texts.put(agent.as_str()), Bytes16(*epoch.as_bytes()), sequence.get(), reason)
-            }),
-        }
-    }
-
-    fn details(self, texts: &[String]) -> Result<(Details, Option<(u32, u64)>), String> {
-        fn named<T>(
-            texts: &[String],
-            at: Option<u32>,
-            make: impl FnOnce(String) -> Result<T, crate::IdError>,
-        ) -> Result<Option<T>, String> {
-            at.map(|at| make(text(texts, at)?.to_string()).map_err(|fault| fault.to_string())).transpose()
-        }
-        let details = Details {
-            gtin: self.gtin.map(|n| Gtin::from_u64(n).map_err(|e| e.to_string())).transpose()?,
-            lot: named(texts, self.lot, Lot::new)?,
-            serial: named(texts, self.serial, SerialNumber::new)?,
-            expires_on: self
-                .expires_on
-                .map(|day| Date::from_yyyymmdd(day).map_err(|fault| fault.to_string()))
-                .transpose()?,
-            license_plate: self
-                .license_plate
-                .map(|n| Sscc::from_u64(n).map_err(|e| e.to_string()))
-                .transpose()?,
-            weighing: self.weighing.map(weighing).transpose()?,
-            disposition: self
-                .disposition
-                .map(|n| Disposition::from_wire(n).ok_or_else(|| alloc::format!("no disposition {n}")))
-                .transpose()?,
-            reference: named(texts, self.reference, Reference::new)?,
-            operator: named(texts, self.operator, OperatorId::new)?,
-            correlation: named(texts, self.correlation, CorrelationId::new)?,
-            corrects: self.corrects.map(|wire| correction(wire, texts)).transpose()?,
-        };
-        Ok((details, self.clock))
-    }
-}
-
-fn weighing((gross, tare, net, uom): (i64, i64, i64, u8)) -> Result<Weighing, String> {
-    let uom = Uom::from_wire(uom).ok_or_else(|| alloc::format!("no unit {uom}"))?;
-    if gross.checked_sub(tare) != Some(net) {
-        return Err("net weight is not gross less tare".into());
-    }
-    let weight = |steps| Quantity { steps, uom };
-    Ok(Weighing { gross: weight(gross), tare: weight(tare), net: weight(net) })
-}
-
-fn correction(
-    (agent, epoch, sequence, reason): (u32, Bytes16, u64, u8),
-    texts: &[String],
-) -> Result<Correction, String> {
-    let agent = AgentId::new(text(texts, agent)?).map_err(|fault| fault.to_string())?;
-    let reason = match reason {
-        0 => CorrectionReason::DidNotOccur,
-        1 => CorrectionReason::IncorrectData,
-        n => return Err(alloc::format!("no correction reason {n}")),
-    };
-    let movement = MovementId { agent, epoch: Epoch::from_bytes(epoch.0), sequence: Sequence::new(sequence) };
-    Ok(Correction { movement, reason })
-}
-
-impl Serialize for WireDetails {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let present = [
-            self.clock.is_some(),
-            self.gtin.is_some(),
-            self.lot.is_some(),
-            self.serial.is_some(),
-            self.expires_on.is_some(),
-            self.license_plate.is_some(),
-            self.weighing.is_some(),
-            self.disposition.is_some(),
-            self.reference.is_some(),
-            self.operator.is_some(),
-            self.correlation.is_some(),
-            self.corrects.is_some(),
-        ];
-        let mut map = to.serialize_map(Some(present.into_iter().filter(|p| *p).count()))?;
-        fn put<M: SerializeMap, T: Serialize>(
-            map: &mut M,
-            key: u8,
-            value: &Option<T>,
-        ) -> Result<(), M::Error> {
-            value.as_ref().map_or(Ok(()), |value| map.serialize_entry(&key, value))
-        }
-        put(&mut map, 0, &self.clock)?;
-        put(&mut map, 1, &self.gtin)?;
-        put(&mut map, 2, &self.lot)?;
-        put(&mut map, 3, &self.serial)?;
-        put(&mut map, 4, &self.expires_on)?;
-        put(&mut map, 5, &self.license_plate)?;
-        put(&mut map, 6, &self.weighing)?;
-        put(&mut map, 7, &self.disposition)?;
-        put(&mut map, 8, &self.reference)?;
-        put(&mut map, 9, &self.operator)?;
-        put(&mut map, 10, &self.correlation)?;
-        put(&mut map, 11, &self.corrects)?;
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for WireDetails {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = WireDetails;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("details: a map with keys 0 to 11")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireDetails, A::Error> {
-                let mut details = WireDetails::default();
-                // Repeated and unordered keys are caught by writing the message again.
-                while let Some(key) = map.next_key::<u8>()? {
-                    match key {
-                        0 => details.clock = Some(map.next_value()?),
-                        1 => details.gtin = Some(map.next_value()?),
-                        2 => details.lot = Some(map.next_value()?),
-                        3 => details.serial = Some(map.next_value()?),
-                        4 => details.expires_on = Some(map.next_value()?),
-                        5 => details.license_plate = Some(map.next_value()?),
-                        6 => details.weighing = Some(map.next_value()?),
-                        7 => details.disposition = Some(map.next_value()?),
-                        8 => details.reference = Some(map.next_value()?),
-                        9 => details.operator = Some(map.next_value()?),
-                        10 => details.correlation = Some(map.next_value()?),
-                        11 => details.corrects = Some(map.next_value()?),
-                        key => return Err(de::Error::custom(format_args!("no detail {key}"))),
-                    }
-                }
-                Ok(details)
-            }
-        }
-        from.deserialize_map(Visitor)
-    }
 }

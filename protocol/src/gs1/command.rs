@@ -21,6 +21,10 @@ pub enum Command {
     No,
     /// `SW:CMD:SHORT`: there is less than asked for.
     Short,
+    /// `SW:CMD:WEIGH`: the scale tells how many pieces there are of what is scanned next.
+    Weigh,
+    /// `SW:WHY:DAMAGED`: why stock is adjusted, scrapped or returned.
+    Reason(String),
     /// `SW:QTY:12`, `SW:QTY:1.5`: so much of what is scanned next or was scanned last.
     Quantity(Decimal),
     /// `SW:WF:RECEIVE`: start this workflow. The name is as printed; the agent knows its workflows.
@@ -42,13 +46,15 @@ pub struct LocationCode {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// `SW:WHAT:...`
-    #[error("unknown command barcode {verb:?}: expected SW:CMD:, SW:QTY:, SW:LOC:, SW:WF: or SW:OP:")]
+    #[error(
+        "unknown command barcode {verb:?}: expected SW:CMD:, SW:QTY:, SW:LOC:, SW:WF:, SW:WHY: or SW:OP:"
+    )]
     Verb {
         /// What stands after `SW:`, cut to 16 characters.
         verb: String,
     },
     /// `SW:CMD:WHAT`
-    #[error("unknown command {word:?}: expected one of DONE, CANCEL, UNDO, YES, NO, SHORT")]
+    #[error("unknown command {word:?}: expected one of DONE, CANCEL, UNDO, YES, NO, SHORT, WEIGH")]
     Word {
         /// What came, cut to 16 characters.
         word: String,
@@ -86,6 +92,7 @@ static WORDS: &[(&str, Command)] = &[
     ("YES", Command::Yes),
     ("NO", Command::No),
     ("SHORT", Command::Short),
+    ("WEIGH", Command::Weigh),
 ];
 
 /// What one of our barcodes says.
@@ -104,6 +111,7 @@ pub(super) fn read(text: &str) -> Option<Result<Ours, CommandError>> {
         "QTY" => quantity(argument).map(Ours::Command),
         "LOC" => printable("LOC", argument).map(|code| Ours::Location(LocationCode { code, gln: None })),
         "WF" => printable("WF", argument).map(|name| Ours::Command(Command::Workflow(name))),
+        "WHY" => printable("WHY", argument).map(|why| Ours::Command(Command::Reason(why))),
         "OP" => printable("OP", argument).map(|name| Ours::Command(Command::Operator(name))),
         _ => Err(CommandError::Verb { verb: cut(verb, 16) }),
     })
@@ -138,6 +146,7 @@ impl fmt::Display for Command {
             Command::Quantity(quantity) => write!(f, "SW:QTY:{quantity}"),
             Command::Workflow(name) => write!(f, "SW:WF:{name}"),
             Command::Operator(name) => write!(f, "SW:OP:{name}"),
+            Command::Reason(why) => write!(f, "SW:WHY:{why}"),
             word => {
                 let row = WORDS.iter().find(|(_, command)| command == word);
                 write!(f, "SW:CMD:{}", row.map_or("", |(word, _)| word))
@@ -176,15 +185,16 @@ mod tests {
         check("SW:QTY:0", Ok("Quantity(Decimal { digits: 0, decimals: 0 })"));
         check("SW:QTY:0.250", Ok("Quantity(Decimal { digits: 250, decimals: 3 })"));
         check("SW:WF:RECEIVE", Ok("Workflow(\"RECEIVE\")"));
+        check("SW:WHY:DAMAGED", Ok("Reason(\"DAMAGED\")"));
         check("SW:OP:anna", Ok("Operator(\"anna\")"));
     }
 
     #[test]
     fn what_is_refused() {
-        let words = "expected one of DONE, CANCEL, UNDO, YES, NO, SHORT";
+        let words = "expected one of DONE, CANCEL, UNDO, YES, NO, SHORT, WEIGH";
         check("SW:CMD:done", Err(&format!("unknown command \"done\": {words}")));
         check("SW:CMD:", Err(&format!("unknown command \"\": {words}")));
-        let verbs = "expected SW:CMD:, SW:QTY:, SW:LOC:, SW:WF: or SW:OP:";
+        let verbs = "expected SW:CMD:, SW:QTY:, SW:LOC:, SW:WF:, SW:WHY: or SW:OP:";
         check("SW:", Err(&format!("unknown command barcode \"\": {verbs}")));
         check("SW:XYZ:1", Err(&format!("unknown command barcode \"XYZ\": {verbs}")));
         for got in

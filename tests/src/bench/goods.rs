@@ -94,6 +94,7 @@ impl Goods {
             uom: Uom::Piece,
             gtins: vec![*gtin],
             codes: vec![id.to_string()],
+            rules: stockwire_protocol::ItemRules::default(),
         };
         Part {
             revision: 1,
@@ -102,6 +103,7 @@ impl Goods {
             site: self.site.clone(),
             items: self.items.iter().enumerate().map(item).collect(),
             locations: self.bins.clone(),
+            since: None,
         }
     }
 

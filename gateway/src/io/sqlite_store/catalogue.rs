@@ -324,7 +324,9 @@ pub(super) fn catalogue_parts(connection: &Connection, site: &SiteId) -> Result<
     let mut items = Vec::new();
     each(&tx, "SELECT item, name, uom, gtins, codes FROM item WHERE active = 1", |row| {
         let (id, name, uom) = (text(row, 0)?, row.get(1)?, uom(row, 2)?);
-        items.push(CatalogueItem { id, name, uom, gtins: gtins(row, 3)?, codes: list(row, 4)? });
+        // No connector tells an item's rules yet.
+        let rules = stockwire_protocol::ItemRules::default();
+        items.push(CatalogueItem { id, name, uom, gtins: gtins(row, 3)?, codes: list(row, 4)?, rules });
         Ok(())
     })?;
     Ok(parts(revision, site, &items, &locations))

@@ -343,11 +343,7 @@ fn read_lines(connection: &Connection, batch: i64) -> Result<Vec<PostingLine>, S
             };
             let event = Event::decode(row.get_ref(15)?.as_blob()?)
                 .map_err(|fault| unreadable(15, Box::new(fault)))?;
-            let details = match &event.body {
-                stockwire_protocol::Body::Movement(movement) => Some(&movement.details),
-                stockwire_protocol::Body::Count(count) => Some(&count.details),
-                stockwire_protocol::Body::Lost { .. } => None,
-            };
+            let details = event.body.details();
             Ok(PostingLine {
                 ledger: LedgerId(row.get::<_, i64>(0)? as u64),
                 item: text(row, 4)?,

@@ -161,6 +161,8 @@ impl World {
                     }
                 }
             }
+            // The simulated gateway sends none of these.
+            Subject::CatalogueChanges | Subject::Tasks { .. } | Subject::TasksChanges => {}
             Subject::Events | Subject::State | Subject::Replies => {}
         }
     }
