@@ -42,6 +42,8 @@ pub mod show;
 
 pub mod doctor;
 
+pub mod sheet;
+
 pub mod config;
 
 pub mod io;

@@ -22,6 +22,7 @@ use stockwire_agent::io::sqlite_journal::OpenError;
 use stockwire_agent::scale::{SCALES, ScaleOptions, Unit};
 
 mod journal_command;
+mod sheet_command;
 
 /// Reads scanners and scales, records every movement durably, and sends it to the gateway.
 #[derive(Parser)]
@@ -60,6 +61,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Make barcodes to print: commands, quantities, locations, badges.
+    #[command(subcommand)]
+    Sheet(sheet_command::SheetCommand),
     /// Check everything, one after the other, and say what to do.
     Doctor {
         /// For machines.
@@ -142,6 +146,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             // Only where the journal is matters, and a file can be named without a configuration.
             journal_command::execute(command, || load(&cli.config))
         }
+        Command::Sheet(command) => sheet_command::execute(command, || load(&cli.config)),
         Command::Status { json } => status(&load(&cli.config)?, json),
         Command::Doctor { json } => {
             let checks = doctor::checks(&observe(&cli.config));

@@ -393,7 +393,8 @@ fn start_link(config: &Config) -> (Link, mpsc::Receiver<LinkEvent>) {
     (Link::start(uplink::mqtt_config(config), events), receiver)
 }
 
-fn catalogue_path(config: &Config) -> PathBuf {
+/// Where the last complete catalogue is kept: beside the journal.
+pub fn catalogue_path(config: &Config) -> PathBuf {
     let mut name = config.journal_path.clone().into_os_string();
     name.push(".catalogue");
     name.into()
