@@ -42,7 +42,7 @@ pub trait Journal: Send {
     /// happens.
     ///
     /// # Errors
-    /// [`JournalError::Full`], [`JournalError::TooLarge`], [`JournalError::Exhausted`] leave the journal usable;
+    /// [`JournalError::Full`], [`JournalError::DiskFull`], [`JournalError::TooLarge`], [`JournalError::Exhausted`] leave the journal usable;
     /// [`JournalError::Io`] means that it must be opened again.
     fn append(&mut self, events: &[Event]) -> Result<Sequence, JournalError>;
 
@@ -112,6 +112,12 @@ pub enum JournalError {
         /// Bytes allowed.
         quota: u64,
     },
+    /// The disk has no room although the quota has. As with [`JournalError::Full`] nothing stored is touched.
+    #[error("the disk is full: the journal's {used} bytes cannot grow")]
+    DiskFull {
+        /// Bytes in use.
+        used: u64,
+    },
     /// One event is larger than any event may be.
     #[error("event {at} of the request has {bytes} bytes, at most {max} are allowed")]
     TooLarge {
@@ -177,6 +183,9 @@ impl JournalError {
         match self {
             JournalError::Full { .. } => {
                 "check the link to the gateway and the room on the disk with `stockwire-agent doctor`: the journal empties as the gateway acknowledges"
+            }
+            JournalError::DiskFull { .. } => {
+                "free room on the disk that holds the journal: `df -h` shows it, `journalctl --vacuum-size=50M` is a start"
             }
             JournalError::TooLarge { .. } => "an event outgrew its limit: keep the scan and report it",
             JournalError::Io { .. } => "check the disk: is it full, read-only or failing? `dmesg` tells",

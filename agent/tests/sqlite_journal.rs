@@ -484,7 +484,7 @@ fn a_full_disk_refuses_and_acknowledgements_make_room() {
         }
         assert!(number < 1_000_000);
     };
-    assert!(matches!(refused, JournalError::Full { .. }), "{refused:?}");
+    assert!(matches!(refused, JournalError::DiskFull { .. }), "{refused:?}");
     assert!(journal.stats().unwrap().disk_full);
     // What the journal gave up goes to somebody else: nothing at all is left.
     let mut file = File::options().append(true).open(&other).unwrap();

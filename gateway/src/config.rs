@@ -340,16 +340,18 @@ fn erp<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Erp> {
 }
 
 fn channel<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Channel> {
-    let span = section.span();
     let name = reader.required(&mut section, "name", id::<ChannelId>);
     let kind =
         reader.required(&mut section, "kind", |kind| crate::channel::find(kind).map(|_| kind.to_owned()));
     let url = reader.required(&mut section, "url", url);
     let user = reader.required(&mut section, "user", text);
     let password_file = reader.path(&mut section, "password_file");
+    let (given, at) = (section.has("sites"), section.span_of("sites"));
+    let faults = reader.count();
     let sites = reader.list(&mut section, "sites", id::<SiteId>);
-    if sites.is_empty() {
-        reader.fault(span, "a [[channel]] needs sites = [...], whose stock it sells".into());
+    // A list whose entries are at fault has been told of.
+    if sites.is_empty() && (!given || reader.count() == faults) {
+        reader.fault(at, "a [[channel]] needs sites = [...], whose stock it sells".into());
     }
     let safety_stock = reader.integer(&mut section, "safety_stock", UNITS, 0);
     let out_of_stock_threshold = reader.integer(&mut section, "out_of_stock_threshold", UNITS, 0);
@@ -423,11 +425,20 @@ mod tests {
                 "line 12: [channel] lacks password_file",
                 "line 12: [channel] lacks url",
                 "line 12: [channel] lacks user",
-                "line 12: a [[channel]] needs sites = [...], whose stock it sells",
                 "line 13: channel.name = \"Shop\": channel may hold only a-z, 0-9 and -, got 'S' at position 0",
                 "line 14: channel.sites: site may hold only A-Z, a-z, 0-9, - and _, got '/' at position 1",
                 "line 16: log.level = \"loud\": expected error, warn, info, debug or trace",
             ],
         );
+    }
+    #[test]
+    fn a_channel_without_sites_is_told_at_its_key() {
+        let channel = "[erp]\nkind = \"tryton\"\nurl = \"http://127.0.0.1:1\"\nkey_file = \"k\"\n[[channel]]\nname = \"shop\"\n\
+                       kind = \"vendure\"\nurl = \"http://127.0.0.1:2\"\nuser = \"u\"\npassword_file = \"p\"\n";
+        check(
+            &format!("{channel}sites = []\n"),
+            &["line 11: a [[channel]] needs sites = [...], whose stock it sells"],
+        );
+        check(channel, &["line 5: a [[channel]] needs sites = [...], whose stock it sells"]);
     }
 }

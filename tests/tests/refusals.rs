@@ -401,7 +401,7 @@ fn fill(shift: &mut Shift, options: JournalOptions) -> Result<()> {
         loop {
             match journal.append(&events) {
                 Ok(_) => (0..at_once).for_each(|_| shift.heard_good(&act)),
-                Err(JournalError::Full { .. }) => break,
+                Err(JournalError::Full { .. } | JournalError::DiskFull { .. }) => break,
                 Err(fault) => bail!("filling the journal: {fault}"),
             }
         }

@@ -481,11 +481,10 @@ impl SqliteJournal {
 
     fn full(&self) -> JournalError {
         let used = self.open.as_ref().and_then(|connection| used_bytes(connection).ok()).unwrap_or(0);
-        let quota = match self.growth {
-            Growth::Quota => self.options.quota_bytes,
-            Growth::None => used,
-        };
-        JournalError::Full { used, quota }
+        match self.growth {
+            Growth::Quota => JournalError::Full { used, quota: self.options.quota_bytes },
+            Growth::None => JournalError::DiskFull { used },
+        }
     }
 
     fn refused(&self, refused: Refused) -> JournalError {

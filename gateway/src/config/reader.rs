@@ -53,6 +53,11 @@ impl<'t> Reader<'t> {
         self.faults.push(Fault { line: before.matches('\n').count() + 1, message });
     }
 
+    /// Faults so far.
+    pub(super) fn count(&self) -> usize {
+        self.faults.len()
+    }
+
     /// All faults in the order of their lines.
     pub(super) fn finish(mut self) -> Vec<Fault> {
         self.faults.sort();
@@ -213,6 +218,11 @@ impl<'t> Reader<'t> {
 }
 
 impl<'t> Section<'t> {
+    /// Where a key's value stands; the section, when it is not there.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        self.table.get(key).map_or_else(|| self.span.clone(), |value| value.span())
+    }
+
     /// Whether a key is there.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
