@@ -12,8 +12,15 @@ mod frame;
 mod reading;
 mod still;
 
+pub mod adam;
+pub mod d70;
+pub mod gram_k3;
 pub mod link;
 pub mod mt_sics;
+pub mod ohaus;
+pub mod radwag;
+pub mod rinstrum;
+pub mod sbi;
 
 use std::time::Duration;
 
@@ -22,7 +29,18 @@ pub use self::reading::{FaultKind, FrameFault, Net, Range, Reading, Shown, Sourc
 use crate::serial::LineSettings;
 
 /// The scale protocols, in the order in which they are listed to people.
-pub static SCALES: &[&dyn ScaleProtocol] = &[&mt_sics::MtSics, &link::Link];
+pub static SCALES: &[&dyn ScaleProtocol] = &[
+    &mt_sics::MtSics,
+    &ohaus::Ohaus,
+    &sbi::Sbi,
+    &radwag::Radwag,
+    &adam::CpwPlus,
+    &adam::Cbd,
+    &gram_k3::GramK3,
+    &rinstrum::Rinstrum,
+    &d70::D70,
+    &link::Link,
+];
 
 /// The protocol of that name.
 pub fn find(name: &str) -> Option<&'static dyn ScaleProtocol> {
