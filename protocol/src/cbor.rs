@@ -121,6 +121,60 @@ fn read<M: Message, W: DeserializeOwned>(
     Ok(message)
 }
 
+/// Up to three values under the keys 0, 1 and 2 of a map; what is not there has no key.
+struct Sparse<A, B, C>(Option<A>, Option<B>, Option<C>);
+
+impl<A: Serialize, B: Serialize, C: Serialize> Serialize for Sparse<A, B, C> {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let Sparse(first, second, third) = self;
+        let count =
+            usize::from(first.is_some()) + usize::from(second.is_some()) + usize::from(third.is_some());
+        let mut map = to.serialize_map(Some(count))?;
+        first.as_ref().map_or(Ok(()), |value| map.serialize_entry(&0, value))?;
+        second.as_ref().map_or(Ok(()), |value| map.serialize_entry(&1, value))?;
+        third.as_ref().map_or(Ok(()), |value| map.serialize_entry(&2, value))?;
+        map.end()
+    }
+}
+
+impl<'de, A, B, C> serde::Deserialize<'de> for Sparse<A, B, C>
+where
+    A: serde::Deserialize<'de>,
+    B: serde::Deserialize<'de>,
+    C: serde::Deserialize<'de>,
+{
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        use serde::de::{Error as _, MapAccess};
+        struct Visitor<A, B, C>(core::marker::PhantomData<(A, B, C)>);
+        impl<'de, A, B, C> serde::de::Visitor<'de> for Visitor<A, B, C>
+        where
+            A: serde::Deserialize<'de>,
+            B: serde::Deserialize<'de>,
+            C: serde::Deserialize<'de>,
+        {
+            type Value = Sparse<A, B, C>;
+            fn expecting(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str("a map with keys 0 to 2")
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut value = Sparse(None, None, None);
+                // Repeated and unordered keys are caught by writing the message again.
+                while let Some(key) = map.next_key::<u8>()? {
+                    match key {
+                        0 => value.0 = Some(map.next_value()?),
+                        1 => value.1 = Some(map.next_value()?),
+                        2 => value.2 = Some(map.next_value()?),
+                        key => return Err(M::Error::custom(format_args!("no key {key}"))),
+                    }
+                }
+                Ok(value)
+            }
+        }
+        from.deserialize_map(Visitor(core::marker::PhantomData))
+    }
+}
+
 /// A CBOR byte string of fixed length; serde would write an array as numbers.
 #[derive(Clone, Copy)]
 struct Bytes16([u8; 16]);

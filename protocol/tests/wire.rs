@@ -83,6 +83,7 @@ fn detailed() -> Event {
                 movement: MovementId { agent: agent(), epoch: epoch(), sequence: Sequence::new(41) },
                 reason: CorrectionReason::IncorrectData,
             }),
+            ..Details::default()
         };
     }
     event
@@ -154,6 +155,7 @@ fn control_messages_keep_their_bytes() {
         uom,
         gtins: gtins.iter().map(|text| Gtin::parse(text).unwrap()).collect(),
         codes: codes.iter().map(ToString::to_string).collect(),
+        rules: ItemRules::default(),
     };
     let catalogue = Catalogue {
         revision: 12,
@@ -165,8 +167,175 @@ fn control_messages_keep_their_bytes() {
             item("SKU-0020", Uom::Kilogram, &[], &[]),
         ],
         locations: vec![LocationId::new("A-01").unwrap(), LocationId::new("A-02").unwrap()],
+        since: None,
     };
-    check("catalogue-site", catalogue);
+    check("catalogue-site", catalogue.clone());
+    let rules = ItemRules {
+        lot: true,
+        serial: false,
+        expiry: true,
+        piece_weight: Some(PieceWeight {
+            expected: Quantity::parse("12.5", Uom::Gram).unwrap(),
+            tolerance_steps: 250,
+        }),
+        recalled: vec![Lot::new("L-666").unwrap()],
+        packs: vec![(Gtin::parse("14006381333938").unwrap(), 12)],
+    };
+    let changes = Catalogue {
+        revision: 14,
+        items: vec![CatalogueItem { rules, ..catalogue.items[0].clone() }],
+        locations: vec![LocationId::new("B-01").unwrap()],
+        since: Some(CatalogueSince {
+            revision: 12,
+            items: vec![ItemId::new("SKU-0020").unwrap()],
+            locations: vec![LocationId::new("A-02").unwrap()],
+        }),
+        ..catalogue
+    };
+    check("changes-catalogue", changes);
+}
+
+#[test]
+fn tasks_keep_their_bytes() {
+    let place = |code| Some(LocationId::new(code).unwrap());
+    let reference = |text| Reference::new(text).unwrap();
+    let line = |item, count| TaskLine {
+        item: ItemId::new(item).unwrap(),
+        quantity: Quantity::pieces(count),
+        from: None,
+        to: None,
+        lot: None,
+        expires_on: None,
+    };
+    let task = |kind, id, lines| Task { kind, id: reference(id), order: None, location: None, lines };
+    let announced = TaskLine {
+        lot: Some(Lot::new("L-7").unwrap()),
+        expires_on: Some(Date::new(2027, 1, 31).unwrap()),
+        ..line("SKU-0001", 480)
+    };
+    let tasks = Tasks {
+        revision: 90,
+        part: 0,
+        parts: 1,
+        site: SiteId::new("HAM").unwrap(),
+        as_of: Some(AsOf { epoch: epoch(), watermark: Sequence::new(42) }),
+        tasks: vec![
+            task(TaskKind::Pick, "SO-1001", vec![TaskLine { from: place("A-01"), ..line("SKU-0001", 3) }]),
+            task(TaskKind::Receive, "PO-7", vec![line("SKU-0001", 24), line("SKU-0020", 1)]),
+            Task {
+                order: Some(reference("PO-8")),
+                ..task(TaskKind::Announced, "106141411234567897", vec![announced])
+            },
+            Task { location: place("A-02"), ..task(TaskKind::Count, "COUNT-3", vec![]) },
+            task(
+                TaskKind::Replenish,
+                "RP-5",
+                vec![TaskLine { from: place("B-01"), to: place("A-01"), ..line("SKU-0001", 50) }],
+            ),
+        ],
+        bins: Some(vec![Bin {
+            location: LocationId::new("A-01").unwrap(),
+            items: vec![(ItemId::new("SKU-0001").unwrap(), Quantity::pieces(-2))],
+        }]),
+        since: None,
+    };
+    check("tasks-site", tasks.clone());
+    let since = TasksSince { revision: 90, gone: vec![(TaskKind::Pick, reference("SO-1001"))] };
+    check(
+        "tasks-changes",
+        Tasks { revision: 91, as_of: None, tasks: vec![], bins: None, since: Some(since), ..tasks },
+    );
+}
+
+fn handled(act: Act, content: Option<Content>, plate: Option<&str>) -> Event {
+    let body = Body::Handling(Handling {
+        act,
+        content,
+        location: (act == Act::Loaded).then(|| LocationId::new("DOCK-1").unwrap()),
+        station: StationId::new("pack-1").unwrap(),
+        details: Details {
+            license_plate: plate.map(|plate| Sscc::parse(plate).unwrap()),
+            reference: Some(Reference::new("SO-1001").unwrap()),
+            ..Details::default()
+        },
+    });
+    Event { when: When::Synced { unix_ms: T0 }, body }
+}
+
+fn unresolved(what: Purpose) -> Event {
+    let body = Body::Unresolved(Unresolved {
+        item: Code::Scanned(RawScan::new("]C1\u{1d}WHAT").unwrap()),
+        quantity: Quantity::pieces(3),
+        what,
+        station: StationId::new("pack-1").unwrap(),
+        details: Details::default(),
+    });
+    Event { when: When::Synced { unix_ms: T0 }, body }
+}
+
+#[test]
+fn facts_about_plates_exceptions_and_unknown_codes_keep_their_bytes() {
+    let mut settled = received();
+    if let Body::Movement(movement) = &mut settled.body {
+        movement.details.exceptions = vec![Exception::Expired, Exception::WrongLocation];
+        movement.details.reason = Some(Reason::new("DAMAGED").unwrap());
+    }
+    check("row-exceptions", settled);
+    let goods = Content::Goods { item: ItemId::new("SKU-0001").unwrap(), quantity: Quantity::pieces(2) };
+    let plate = Some("106141411234567897");
+    check("row-packed", handled(Act::Packed, Some(goods.clone()), plate));
+    let inner = Content::Plate(Sscc::parse("340123450000000000").unwrap());
+    check("row-stacked", handled(Act::Packed, Some(inner), plate));
+    check("row-loaded", handled(Act::Loaded, None, plate));
+    check("row-short", handled(Act::Short, Some(goods), None));
+    let raw = RawScan::new("SW:LOC:Z-99").unwrap();
+    let moved = Purpose::Move {
+        step: BizStep::Receiving,
+        from: Code::Known(Place::Supplier),
+        to: Code::Scanned(raw),
+    };
+    check("row-unresolved", unresolved(moved));
+    let location = Code::Known(LocationId::new("A-01").unwrap());
+    check("row-unresolved-count", unresolved(Purpose::Count { location }));
+}
+
+#[test]
+fn facts_that_lack_something_are_refused() {
+    #[track_caller]
+    fn refused(event: &Event, reason: &str) {
+        let fault = Event::decode(&event.encode()).unwrap_err().to_string();
+        assert!(fault.contains(reason), "{fault:?} does not say {reason:?}");
+    }
+    refused(&handled(Act::Packed, None, Some("106141411234567897")), "lacks its plate or its content");
+    refused(&handled(Act::Closed, None, None), "lacks its plate or its content");
+    let own = Content::Plate(Sscc::parse("106141411234567897").unwrap());
+    refused(&handled(Act::Packed, Some(own), Some("106141411234567897")), "or has one too many");
+    let mut known = unresolved(Purpose::Count { location: Code::Known(LocationId::new("A-01").unwrap()) });
+    if let Body::Unresolved(unresolved) = &mut known.body {
+        unresolved.item = Code::Known(ItemId::new("SKU-0001").unwrap());
+    }
+    refused(&known, "every code is known");
+    let mut twice = received();
+    if let Body::Movement(movement) = &mut twice.body {
+        movement.details.exceptions = vec![Exception::Recalled, Exception::Expired];
+    }
+    refused(&twice, "rising order");
+}
+
+#[test]
+fn an_unknown_code_that_is_known_later_becomes_what_would_have_been_recorded() {
+    let event = unresolved(Purpose::Move {
+        step: BizStep::Receiving,
+        from: Code::Known(Place::Supplier),
+        to: Code::Scanned(RawScan::new("SW:LOC:A-01").unwrap()),
+    });
+    let Body::Unresolved(unresolved) = event.body else { panic!() };
+    let item = |raw: &RawScan| (raw.as_str() == "]C1\u{1d}WHAT").then(|| ItemId::new("SKU-0001").unwrap());
+    let location = |_: &RawScan| LocationId::new("A-01").ok();
+    assert_eq!(unresolved.resolve(item, |_| None), None);
+    assert_eq!(unresolved.resolve(|_| None, location), None);
+    let Some(Body::Movement(movement)) = unresolved.resolve(item, location) else { panic!() };
+    assert_eq!((movement.item.as_str(), movement.to), ("SKU-0001", at("A-01")));
 }
 
 #[test]
@@ -186,7 +355,36 @@ fn the_greatest_event_fits_its_limit() {
         details.reference = Some(Reference::new(wide(Reference::LENGTH_MAX)).unwrap());
         details.operator = Some(OperatorId::new(wide(OperatorId::LENGTH_MAX)).unwrap());
         details.correlation = Some(CorrelationId::new(wide(CorrelationId::LENGTH_MAX)).unwrap());
+        details.reason = Some(Reason::new(wide(Reason::LENGTH_MAX)).unwrap());
+        details.exceptions = vec![
+            Exception::Expired,
+            Exception::Recalled,
+            Exception::OverReceived,
+            Exception::WrongLocation,
+            Exception::WeightOutOfTolerance,
+            Exception::EmptyBin,
+            Exception::NotOnTask,
+            Exception::WeightConfirmed,
+        ];
     }
+    let bytes = event.encode();
+    assert!(bytes.len() <= cbor::EVENT_BYTES_MAX, "{} bytes", bytes.len());
+    assert_eq!(Event::decode(&bytes).as_ref(), Ok(&event));
+
+    let Body::Movement(movement) = event.body else { panic!() };
+    let raw = |first: &str| RawScan::new(first.repeat(RawScan::BYTES_MAX)).unwrap();
+    let unresolved = Unresolved {
+        item: Code::Scanned(raw("i")),
+        quantity: movement.quantity,
+        what: Purpose::Move {
+            step: movement.step,
+            from: Code::Scanned(raw("f")),
+            to: Code::Scanned(raw("t")),
+        },
+        station: movement.station,
+        details: movement.details,
+    };
+    let event = Event { when: event.when, body: Body::Unresolved(unresolved) };
     let bytes = event.encode();
     assert!(bytes.len() <= cbor::EVENT_BYTES_MAX, "{} bytes", bytes.len());
     assert_eq!(Event::decode(&bytes), Ok(event));

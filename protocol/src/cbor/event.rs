@@ -9,7 +9,7 @@
 //! movement [0, dt, {details}, step, item, steps, uom, from, to, station]
 //! count    [1, dt, {details}, item, steps, uom, location, station]
 //! lost     [2, dt, {details}, count]
-//! handling [3, dt, {details}, act, station, location, goods, plate]
+//! handling [3, dt, {details}, act, station, {location, goods, plate}]
 //! unresolved [4, dt, {details}, step, item, steps, uom, from, to, station, scanned]
 //! ```
 
@@ -24,7 +24,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::details::WireDetails;
 use super::{
-    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Bytes16, DecodeError, EVENT_BYTES_MAX, Message, VERSION, read, write,
+    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Bytes16, DecodeError, EVENT_BYTES_MAX, Message, Sparse, VERSION, read,
+    write,
 };
 use crate::gs1::Sscc;
 use crate::{
@@ -147,8 +148,8 @@ enum WireBody {
     Unresolved(WireUnresolved),
 }
 
-/// Act, station, location, goods (item, steps, unit), plate.
-type WireHandling = (u8, u32, Option<u32>, Option<(u32, i64, u8)>, Option<u64>);
+/// Act, station, and as far as there are: location, goods (item, steps, unit), plate.
+type WireHandling = (u8, u32, Sparse<u32, (u32, i64, u8), u64>);
 
 /// Step, item, steps, unit, from, to, station, which are scans. A count has no step and no `from`.
 type WireUnresolved = (Option<u8>, u32, i64, u8, Option<i64>, i64, u32, u8);
@@ -194,7 +195,7 @@ impl WireEvent {
                 };
                 let station = texts.put(handling.station.as_str());
                 let location = handling.location.as_ref().map(|location| texts.put(location.as_str()));
-                let body = WireBody::Handling((handling.act.wire(), station, location, goods, plate));
+                let body = WireBody::Handling((handling.act.wire(), station, Sparse(location, goods, plate)));
                 Self { dt, details: WireDetails::of(&handling.details, event.when, texts), body }
             }
             Body::Unresolved(unresolved) => {
@@ -247,7 +248,7 @@ impl WireEvent {
             WireBody::Lost { count: 0 } => return Err("lost counts at least one".into()),
             WireBody::Lost { count } if details == Details::default() => Body::Lost { count },
             WireBody::Lost { .. } => return Err("lost has no details".into()),
-            WireBody::Handling((act, station, location, goods, plate)) => {
+            WireBody::Handling((act, station, Sparse(location, goods, plate))) => {
                 let content = match (goods, plate) {
                     (None, None) => None,
                     (Some((_, steps, _)), None) if steps <= 0 => {
@@ -413,8 +414,8 @@ impl Serialize for WireEvent {
                 (COUNT, self.dt, &self.details, item, steps, uom, location, station).serialize(to)
             }
             WireBody::Lost { count } => (LOST, self.dt, &self.details, count).serialize(to),
-            WireBody::Handling((act, station, location, goods, plate)) => {
-                (HANDLING, self.dt, &self.details, act, station, location, goods, plate).serialize(to)
+            WireBody::Handling((act, station, about)) => {
+                (HANDLING, self.dt, &self.details, act, station, about).serialize(to)
             }
             WireBody::Unresolved((step, item, steps, uom, from, place_to, station, scanned)) => {
                 let details = &self.details;
@@ -457,13 +458,9 @@ impl<'de> Deserialize<'de> for WireEvent {
                         station: element(&mut array)?,
                     },
                     LOST => WireBody::Lost { count: element(&mut array)? },
-                    HANDLING => WireBody::Handling((
-                        element(&mut array)?,
-                        element(&mut array)?,
-                        element(&mut array)?,
-                        element(&mut array)?,
-                        element(&mut array)?,
-                    )),
+                    HANDLING => {
+                        WireBody::Handling((element(&mut array)?, element(&mut array)?, element(&mut array)?))
+                    }
                     UNRESOLVED => WireBody::Unresolved((
                         element(&mut array)?,
                         element(&mut array)?,

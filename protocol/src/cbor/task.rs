@@ -7,27 +7,22 @@ use core::fmt::Display;
 use serde::{Deserialize, Serialize};
 
 use super::control::check_part;
-use super::{Bytes16, CATALOGUE_BYTES_MAX, DecodeError, Message, VERSION, read, write};
+use super::{Bytes16, CATALOGUE_BYTES_MAX, DecodeError, Message, Sparse, VERSION, read, write};
 use crate::gs1::Date;
 use crate::{
     AsOf, Bin, Epoch, ItemId, LocationId, Lot, Quantity, Reference, Sequence, SiteId, Task, TaskKind,
     TaskLine, Tasks, TasksSince, Uom,
 };
 
-/// Revision, part, parts, site, how far of the agent's own journal, tasks, bins; in changes also since what and which
-/// tasks are gone.
+/// Revision, part, parts, site, tasks; as far as there are: how far of the agent's own journal, bins, and in changes
+/// since what and which tasks are gone.
 #[derive(Serialize, Deserialize)]
-struct WireTasks(
-    u8,
-    u64,
-    u32,
-    u32,
-    String,
-    Option<(Bytes16, u64)>,
-    Vec<WireTask>,
-    Option<Vec<WireBin>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")] Option<(u64, Vec<(u8, String)>)>,
-);
+struct WireTasks(u8, u64, u32, u32, String, Vec<WireTask>, Sparse<WirePoint, Vec<WireBin>, WireSince>);
+
+/// Epoch, watermark.
+type WirePoint = (Bytes16, u64);
+/// The snapshot's revision; kind and id of tasks that are gone.
+type WireSince = (u64, Vec<(u8, String)>);
 
 /// Kind, id, order, location, lines.
 #[derive(Serialize, Deserialize)]
@@ -81,21 +76,23 @@ impl Message for Tasks {
             self.part,
             self.parts,
             self.site.to_string(),
-            self.as_of.map(|as_of| (Bytes16(*as_of.epoch.as_bytes()), as_of.watermark.get())),
             self.tasks.iter().map(task).collect(),
-            self.bins.as_ref().map(|bins| bins.iter().map(bin).collect()),
-            self.since.as_ref().map(since),
+            Sparse(
+                self.as_of.map(|as_of| (Bytes16(*as_of.epoch.as_bytes()), as_of.watermark.get())),
+                self.bins.as_ref().map(|bins| bins.iter().map(bin).collect()),
+                self.since.as_ref().map(since),
+            ),
         ))
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        read(bytes, |WireTasks(_, revision, part, parts, site, as_of, tasks, bins, changed)| {
+        read(bytes, |WireTasks(_, revision, part, parts, site, tasks, Sparse(as_of, bins, changed))| {
             check_part(revision, (part, parts), changed.as_ref().map(|changed| changed.0))?;
             let as_of = as_of.map(|(epoch, watermark)| AsOf {
                 epoch: Epoch::from_bytes(epoch.0),
                 watermark: Sequence::new(watermark),
             });
-            let since = |(revision, gone): (u64, Vec<(u8, String)>)| -> Result<TasksSince, String> {
+            let since = |(revision, gone): WireSince| -> Result<TasksSince, String> {
                 let gone = gone.into_iter().map(|(number, id)| Ok((kind(number)?, reference(id)?)));
                 Ok(TasksSince { revision, gone: gone.collect::<Result<_, String>>()? })
             };

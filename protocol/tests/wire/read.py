@@ -17,9 +17,13 @@ STEP = ["receiving", "storing", "stocking", "picking", "packing", "unpacking", "
         "shipping", "void_shipping", "cycle_counting", "stock_taking", "inspecting", "destroying"]
 PLACE = {-1: "<supplier>", -2: "<customer>", -3: "<loss>", -4: "<transit>"}
 DETAIL = ["clock", "gtin", "lot", "serial", "expires_on", "license_plate", "weighing", "disposition", "reference",
-          "operator", "correlation", "corrects"]
-TEXT_DETAILS = {2, 3, 8, 9, 10}
-KINDS = ["batch", "row", "ack", "state", "command", "reply", "catalogue"]
+          "operator", "correlation", "corrects", "exceptions", "reason"]
+TEXT_DETAILS = {2, 3, 8, 9, 10, 13}
+EXCEPTION = ["expired", "recalled", "over_received", "wrong_location", "weight_out_of_tolerance", "empty_bin",
+             "not_on_task", "weight_confirmed"]
+ACT = ["packed", "unpacked", "closed", "loaded", "unloaded", "shipped", "short", "relabelled"]
+TASK = ["pick", "receive", "announced", "count", "replenish"]
+KINDS = ["batch", "row", "ack", "state", "command", "reply", "catalogue", "changes", "tasks"]
 REFUSAL = ["gap", "version", "malformed", "conflict", "unknown"]
 
 
@@ -28,6 +32,8 @@ def details(wire, texts):
     for key, value in wire.items():
         if key in TEXT_DETAILS:
             value = texts[value]
+        elif key == 12:
+            value = [EXCEPTION[one] for one in value]
         elif key == 11:
             agent, epoch, sequence, reason = value
             value = [texts[agent], epoch.hex(), sequence, ["did_not_occur", "incorrect_data"][reason]]
@@ -47,8 +53,21 @@ def event(wire, texts, before):
         item, steps, uom, location, station = rest
         out |= {"kind": "count", "item": texts[item], "steps": steps, "uom": UOM[uom],
                 "location": texts[location], "station": texts[station]}
-    else:
+    elif kind == 2:
         out |= {"kind": "lost", "count": rest[0]}
+    elif kind == 3:
+        act, station, about = rest
+        goods = about.get(1)
+        out |= {"kind": "handling", "act": ACT[act], "station": texts[station],
+                "location": texts[about[0]] if 0 in about else None,
+                "goods": goods and [texts[goods[0]], goods[1], UOM[goods[2]]], "plate": about.get(2)}
+    else:
+        step, item, steps, uom, source, target, station, scanned = rest
+        place = lambda n: PLACE[n] if n < 0 else texts[n]
+        out |= {"kind": "unresolved", "step": None if step is None else STEP[step], "item": texts[item],
+                "steps": steps, "uom": UOM[uom], "from": None if source is None else place(source),
+                "to": place(target), "station": texts[station],
+                "scanned": [name for bit, name in enumerate(["item", "from", "to"]) if scanned >> bit & 1]}
     return out
 
 
@@ -85,11 +104,19 @@ def message(name, wire):
             {"epoch": resend[0].hex(), "after": resend[1]} if resend else {})
     if kind == "reply":
         return {"id": wire[1], "refused": wire[2]}
-    if kind == "catalogue":
-        _, revision, part, parts, site, items, locations = wire
-        return {"revision": revision, "part": part, "parts": parts, "site": site, "locations": locations,
-                "items": [dict(zip(["id", "name", "uom", "gtins", "codes"], [i[0], i[1], UOM[i[2]], *i[3:]]))
-                          for i in items]}
+    if kind in ("catalogue", "changes"):
+        _, revision, part, parts, site, items, locations, *since = wire
+        out = {"revision": revision, "part": part, "parts": parts, "site": site, "locations": locations,
+               "items": [dict(zip(["id", "name", "uom", "gtins", "codes", "rules"], [i[0], i[1], UOM[i[2]], *i[3:]]))
+                         for i in items]}
+        return out | ({"since": since[0]} if since else {})
+    if kind == "tasks":
+        _, revision, part, parts, site, tasks, known = wire
+        as_of, bins, since = (known.get(key) for key in range(3))
+        return {"revision": revision, "part": part, "parts": parts, "site": site,
+                "as_of": as_of and [as_of[0].hex(), as_of[1]],
+                "tasks": [dict(zip(["kind", "id", "order", "location", "lines"], [TASK[t[0]], *t[1:]])) for t in tasks],
+                "bins": bins, "since": since and [since[0], [[TASK[k], i] for k, i in since[1]]]}
     raise SystemExit(f"{name}: no message kind {kind}")
 
 
