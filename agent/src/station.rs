@@ -351,7 +351,7 @@ impl Station {
             Kind::Command(Command::Quantity(quantity)) => Input::Quantity(*quantity),
             Kind::Command(other) => Input::Other(other.to_string()),
             Kind::Location(code) => Input::Location(self.location(code, catalogue)?),
-            Kind::Gs1 | Kind::Ean(_) | Kind::Plain(_) => {
+            Kind::Gs1 | Kind::DigitalLink | Kind::Ean(_) | Kind::Plain(_) | Kind::Url(_) => {
                 let label = Label::of(scan).map_err(|error| refused(error.to_string()))?;
                 match (catalogue.look_up(scan), label.gtin, &label.order) {
                     (LookUp::Found(item), _, _) => Input::Item(item, label),

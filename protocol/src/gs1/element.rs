@@ -9,11 +9,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::check::Check;
 use super::date::{Date, DateError};
 use super::decimal::Decimal;
 use super::finding::{Code, Finding};
 use super::key::{Gln, Gtin, KeyError, Sscc};
-use super::table::{self, Part, Read, Row};
+use super::row::{self, Part, Read, Row, Set};
 
 /// How FNC1 within a symbol arrives.
 const GS: char = '\x1d';
@@ -51,6 +52,13 @@ pub enum Meaning {
     Count(u32),
     /// A number with the decimals that the identifier implies; its title tells the unit.
     Measure(Decimal),
+    /// An amount of money in a named currency.
+    Money {
+        /// Its number in ISO 4217.
+        currency: u16,
+        /// How much.
+        amount: Decimal,
+    },
 }
 
 /// Why data are no element string.
@@ -82,7 +90,7 @@ pub enum ElementError {
         at: usize,
     },
     /// Too few or too many characters; too many often means that the GS behind the value is missing.
-    #[error("AI {ai} at position {at} needs {min} to {max} characters, got {got}")]
+    #[error("AI {ai} at position {at} needs {} characters, got {got}", Lengths(.min, .max))]
     Length {
         /// The identifier.
         ai: String,
@@ -124,6 +132,20 @@ pub enum ElementError {
         /// Why.
         #[source]
         source: DateError,
+    },
+    /// A part of the value is not what the identifier says.
+    #[error("AI {ai}: {got:?} at position {at} is not {expected}")]
+    Component {
+        /// The identifier.
+        ai: String,
+        /// Position in bytes.
+        at: usize,
+        /// The part.
+        got: String,
+        /// What it should be, in words.
+        expected: &'static str,
+        /// How it is reported.
+        code: Code,
     },
     /// Two values for one thing: which of them would be booked?
     #[error("AI {ai} {value:?} contradicts AI {first_ai} {first_value:?} on the same label")]
@@ -167,8 +189,11 @@ impl ElementString {
         Ok(this)
     }
 
-    fn add(&mut self, element: Element) -> Result<(), ElementError> {
-        match self.elements.iter().find(|earlier| earlier.row == element.row) {
+    pub(super) fn add(&mut self, element: Element) -> Result<(), ElementError> {
+        let is_same = |earlier: &&Element| {
+            earlier.ai == element.ai || element.row.is_one_thing() && earlier.row == element.row
+        };
+        match self.elements.iter().find(is_same) {
             Some(earlier) if *earlier == element => Ok(()),
             Some(earlier) => Err(ElementError::Conflict {
                 first_ai: earlier.ai.clone(),
@@ -236,17 +261,19 @@ impl ElementString {
         self.date_of("15")
     }
 
-    /// AI 17: the last day on which it may be used.
+    /// AI 17, else 7003, which adds a time: the last day on which it may be used.
     pub fn expires_on(&self) -> Option<Date> {
-        self.date_of("17")
+        self.date_of("17").or_else(|| self.date_of("7003"))
     }
 
     /// AI 37: how many trade items a logistic unit holds.
     pub fn count(&self) -> Option<u32> {
-        match self.get("37")?.meaning {
-            Meaning::Count(count) => Some(count),
-            _ => None,
-        }
+        self.count_of("37")
+    }
+
+    /// AI 30: how many pieces a trade item of variable measure holds.
+    pub fn variable_count(&self) -> Option<u32> {
+        self.count_of("30")
     }
 
     /// AI 310n, kilograms.
@@ -282,22 +309,33 @@ impl ElementString {
     /// What is missing beside these elements, or must not stand beside them. Warnings, as another label on the
     /// same item may carry the rest.
     pub fn pairing(&self) -> Vec<Finding> {
-        let has =
-            |pattern: &str| self.elements.iter().any(|other| table::matches_pattern(&other.ai, pattern));
+        let has = |pattern: &str| self.elements.iter().any(|other| row::matches_pattern(&other.ai, pattern));
+        let has_beside = |ai: &str, pattern: &str| {
+            self.elements.iter().any(|other| other.ai != ai && row::matches_pattern(&other.ai, pattern))
+        };
         let mut findings = Vec::new();
         for Element { ai, row, .. } in &self.elements {
             let is_met = |group: &str| group.split('+').all(has);
-            if !row.requires.is_empty() && !row.requires.split(',').any(is_met) {
-                let needed = row.requires.replace('+', " with ").replace(',', " or ");
+            let requires = row.requires();
+            if !requires.is_empty() && !requires.split(',').any(is_met) {
+                let needed = requires.replace('+', " with ").replace(',', " or ");
                 let message = alloc::format!("AI {ai} needs AI {needed} on the same item");
                 findings.push(Finding { code: Code::MissingPair, message });
             }
-            for excluded in row.excludes.split(',').filter(|pattern| has(pattern)) {
+            // An identifier does not exclude itself, even where a pattern means it too.
+            for excluded in row.excludes().split(',').filter(|pattern| has_beside(ai, pattern)) {
                 let message = alloc::format!("AI {ai} must not stand together with AI {excluded}");
                 findings.push(Finding { code: Code::ForbiddenPair, message });
             }
         }
         findings
+    }
+
+    fn count_of(&self, ai: &str) -> Option<u32> {
+        match self.get(ai)?.meaning {
+            Meaning::Count(count) => Some(count),
+            _ => None,
+        }
     }
 
     fn gtin_of(&self, ai: &str) -> Option<Gtin> {
@@ -322,7 +360,7 @@ impl ElementString {
     }
 
     fn measure_of(&self, pattern: &str) -> Option<Decimal> {
-        let element = self.elements.iter().find(|element| table::matches_pattern(&element.ai, pattern))?;
+        let element = self.elements.iter().find(|element| row::matches_pattern(&element.ai, pattern))?;
         match element.meaning {
             Meaning::Measure(decimal) => Some(decimal),
             _ => None,
@@ -335,7 +373,7 @@ impl fmt::Display for ElementString {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, element) in self.elements.iter().enumerate() {
             write!(f, "{}{}", element.ai, element.value)?;
-            if at + 1 < self.elements.len() && table::predefined_length(&element.ai).is_none() {
+            if at + 1 < self.elements.len() && row::predefined_length(&element.ai).is_none() {
                 write!(f, "{GS}")?;
             }
         }
@@ -350,15 +388,26 @@ impl Element {
         if here.starts_with(GS) {
             return Err(ElementError::Separator { at });
         }
-        let Some((row, ai)) = table::find(here) else {
+        let Some((row, ai)) = row::find(here) else {
             return Err(ElementError::UnknownAi { at, found: here.chars().take(4).collect() });
         };
         let rest = &here[ai.len()..];
         let field = rest.split_once(GS).map_or(rest, |(field, _)| field);
-        let length = table::predefined_length(ai).map_or(field.len(), |length| length.min(field.len()));
+        let length = row::predefined_length(ai).map_or(field.len(), |length| length.min(field.len()));
         let value = &field[..length];
-        let meaning = row.read(ai, value, at + ai.len(), year)?;
-        Ok((Self { ai: ai.into(), value: value.into(), meaning, row }, ai.len() + length))
+        Ok((Self::new(row, ai, value, at + ai.len(), year)?, ai.len() + length))
+    }
+
+    /// One identifier of `row` with an ASCII value; `at` is the value's position, for messages.
+    pub(super) fn new(
+        row: &'static Row,
+        ai: &str,
+        value: &str,
+        at: usize,
+        year: u16,
+    ) -> Result<Self, ElementError> {
+        let meaning = row.read(ai, value, at, year)?;
+        Ok(Self { ai: ai.into(), value: value.into(), meaning, row })
     }
 
     /// The application identifier, digits only.
@@ -373,7 +422,7 @@ impl Element {
 
     /// GS1's short name of the identifier.
     pub fn title(&self) -> &'static str {
-        self.row.title
+        self.row.title()
     }
 
     /// The value understood.
@@ -383,19 +432,27 @@ impl Element {
 }
 
 impl Row {
-    /// Checks every part of an ASCII value; `at` is its position, for messages.
+    /// Checks every part of an ASCII value.
     fn read(&self, ai: &str, value: &str, at: usize, year: u16) -> Result<Meaning, ElementError> {
-        let (min, max) = self.parts.iter().fold((0, 0), |(min, max), part| (min + part.min, max + part.max));
-        if value.len() < min || value.len() > max {
-            return Err(ElementError::Length { ai: ai.into(), at, min, max, got: value.len() });
+        let length = |at, min, max, got| ElementError::Length { ai: ai.into(), at, min, max, got };
+        let (min, max) = self.parts().iter().fold((0, 0), |(min, max), part| {
+            (min + if part.optional { 0 } else { usize::from(part.min) }, max + usize::from(part.max))
+        });
+        if !(min..=max).contains(&value.len()) {
+            return Err(length(at, min, max, value.len()));
         }
         let mut meaning = Meaning::Text;
         let mut from = 0;
-        for (index, part) in self.parts.iter().enumerate() {
-            // The parts before the last have a fixed length, and the sum was checked.
-            let to = value.len().min(from + part.max);
-            let read = self.read_part(part, ai, &value[from..to], at + from, year)?;
-            if index == 0 {
+        for part in self.parts() {
+            if part.optional && from == value.len() {
+                break;
+            }
+            let to = value.len().min(from + usize::from(part.max));
+            if to - from < usize::from(part.min) {
+                return Err(length(at + from, part.min.into(), part.max.into(), to - from));
+            }
+            let read = self.read_part(part, ai, (&value[from..to], at + from), value, year)?;
+            if meaning == Meaning::Text {
                 meaning = read;
             }
             from = to;
@@ -403,65 +460,170 @@ impl Row {
         Ok(meaning)
     }
 
+    /// `text` and its position, and the whole value.
     fn read_part(
         &self,
         part: &Part,
         ai: &str,
-        text: &str,
-        at: usize,
+        (text, at): (&str, usize),
+        value: &str,
         year: u16,
     ) -> Result<Meaning, ElementError> {
         if let Some((offset, byte)) = text.bytes().enumerate().find(|(_, byte)| !part.set.contains(*byte)) {
             let (got, set) = (char::from(byte), part.set.name());
             return Err(ElementError::Character { ai: ai.into(), at: at + offset, got, set });
         }
-        let key_error = |source| ElementError::Key { ai: ai.into(), source };
-        let number = || text.bytes().fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
-        match part.read {
-            Read::Text => Ok(Meaning::Text),
-            Read::Gtin => Gtin::parse(text).map(Meaning::Gtin).map_err(key_error),
-            Read::Sscc => Sscc::parse(text).map(Meaning::Sscc).map_err(key_error),
-            Read::Gln => Gln::parse(text).map(Meaning::Gln).map_err(key_error),
-            Read::Date(day_zero) => match Date::from_yymmdd(text, year, day_zero) {
-                Ok(date) => Ok(Meaning::Date(date)),
-                Err(source) => Err(ElementError::Date { ai: ai.into(), source }),
-            },
-            // Eight digits at most.
-            Read::Count => Ok(Meaning::Count(number() as u32)),
-            Read::Measure => {
-                Ok(Meaning::Measure(Decimal { digits: number(), decimals: self.ai.decimals(ai) }))
-            }
+        let component = |expected, code| {
+            Err(ElementError::Component { ai: ai.into(), at, got: text.into(), expected, code })
+        };
+        if part.set == Set::Z && !is_padded_right(text) {
+            return component("base 64 with its padding at the end", Code::Character);
         }
+        let key_error = |source| ElementError::Key { ai: ai.into(), source };
+        let date_error = |source| ElementError::Date { ai: ai.into(), source };
+        let decimal = || Decimal { digits: number(text), decimals: decimals(ai) };
+        let meaning = match part.read {
+            Read::Text => Meaning::Text,
+            Read::Gtin => Gtin::parse(text).map(Meaning::Gtin).map_err(key_error)?,
+            Read::Sscc => Sscc::parse(text).map(Meaning::Sscc).map_err(key_error)?,
+            Read::Gln => Gln::parse(text).map(Meaning::Gln).map_err(key_error)?,
+            Read::Date(day_zero) => {
+                Date::from_yymmdd(text, year, day_zero).map(Meaning::Date).map_err(date_error)?
+            }
+            // Eight digits, both of them.
+            Read::LongDate => {
+                Date::from_yyyymmdd(number(text) as u32).map(Meaning::Date).map_err(date_error)?
+            }
+            Read::Count => Meaning::Count(number(text) as u32),
+            Read::Measure => Meaning::Measure(decimal()),
+            // Three digits before it.
+            Read::Amount => Meaning::Money { currency: number(&value[..3]) as u16, amount: decimal() },
+        };
+        match part.checks.into_iter().find(|check| *check != Check::Nothing && !check.holds(text)) {
+            Some(check) => component(check.expected(), check.code()),
+            None => Ok(meaning),
+        }
+    }
+}
+
+/// At most 15 digits.
+fn number(digits: &str) -> u64 {
+    digits.bytes().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
+
+/// How many decimals an identifier tells of by its last digit.
+fn decimals(ai: &str) -> u8 {
+    ai.as_bytes().last().map_or(0, |digit| digit - b'0')
+}
+
+/// At most two `=`, at the end only, and with them a multiple of four characters, as RFC 4648 has it, or of three, as
+/// GS1's own reference has it.
+fn is_padded_right(text: &str) -> bool {
+    let data = text.trim_end_matches('=');
+    let padding = text.len() - data.len();
+    !data.contains('=')
+        && (padding == 0 || padding <= 2 && (text.len().is_multiple_of(4) || text.len().is_multiple_of(3)))
+}
+
+/// "14" or "1 to 20".
+struct Lengths<'a>(&'a usize, &'a usize);
+
+impl fmt::Display for Lengths<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(min, max) = self;
+        if min == max { write!(f, "{min}") } else { write!(f, "{min} to {max}") }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::string::ToString;
 
     use super::*;
-    use crate::gs1::date::DayZero;
-    use crate::gs1::table::{Ai, Set};
 
-    /// A value of two parts, such as a date and a time, is cut and checked part by part.
+    fn check(element: &str, expected: Result<Meaning, &str>) {
+        let got = ElementString::parse(element, 2026).map_err(|error| match &error {
+            ElementError::Date { source, .. } => format!("{error}: {source}"),
+            _ => error.to_string(),
+        });
+        let got = got.map(|elements| elements.elements()[0].meaning().clone());
+        assert_eq!(got, expected.map_err(String::from), "{element}");
+    }
+
+    fn date(year: u16, month: u8, day: u8) -> Meaning {
+        Meaning::Date(Date::new(year, month, day).unwrap())
+    }
+
+    /// Each part is cut off and checked by itself; optional ones may be missing from the right.
     #[test]
     fn values_of_several_parts() {
-        static PARTS: [Part; 2] = [
-            Part { set: Set::N, min: 6, max: 6, read: Read::Date(DayZero::Refused) },
-            Part { set: Set::X, min: 1, max: 4, read: Read::Text },
-        ];
-        let row = Row { ai: Ai::One("7999"), parts: &PARTS, requires: "", excludes: "", title: "" };
-        let read = |value| row.read("7999", value, 4, 2026).map_err(|error| error.to_string());
-        let date = Date::new(2026, 7, 31).unwrap();
-        assert_eq!(read("260731A"), Ok(Meaning::Date(date)));
-        assert_eq!(read("260731A/_9"), Ok(Meaning::Date(date)));
-        assert_eq!(read("260731"), Err("AI 7999 at position 4 needs 7 to 10 characters, got 6".into()));
-        assert_eq!(read("260731ABCDE"), Err("AI 7999 at position 4 needs 7 to 10 characters, got 11".into()));
-        assert_eq!(
-            read("260731A B"),
-            Err("AI 7999 holds only characters of GS1 set 82, got ' ' at position 11".into())
-        );
-        assert_eq!(read("2607X1AB"), Err("AI 7999 holds only digits, got 'X' at position 8".into()));
-        assert_eq!(read("260700A"), Err("AI 7999".into()));
+        check("70032607311200", Ok(date(2026, 7, 31)));
+        check("7003260731120", Err("AI 7003 at position 4 needs 10 characters, got 9"));
+        check("7003260731120A", Err("AI 7003 holds only digits, got 'A' at position 13"));
+        check("70032607312400", Err("AI 7003: \"2400\" at position 10 is not a time of day, 0000 to 2359"));
+        check("70032607001200", Err("AI 7003: 2026-07 has no day 00"));
+        check("43242607009999", Err("AI 4324: \"9999\" at position 10 is not a time of day, 0000 to 2359"));
+        check("43242607002359", Ok(date(2026, 7, 31)));
+        check("7007260731", Ok(date(2026, 7, 31)));
+        check("7007260731260801", Ok(date(2026, 7, 31)));
+        check("7007260731260832", Err("AI 7007: 2026-08 has no day 32"));
+        check("70072607312608", Err("AI 7007 at position 10 needs 6 characters, got 4"));
+        check("800826073112", Ok(date(2026, 7, 31)));
+        check("8008260731125959", Ok(date(2026, 7, 31)));
+        check("80082607311260", Err("AI 8008: \"60\" at position 12 is not a minute, 00 to 59"));
+        check("423276", Ok(Meaning::Text));
+        check("423276004894", Ok(Meaning::Text));
+        check("4232760", Err("AI 423 at position 6 needs 3 characters, got 1"));
+        check("423276999", Err("AI 423: \"999\" at position 6 is not a country number of ISO 3166"));
+        check("72502009", Err("AI 7250 at position 4 needs 8 characters, got 4"));
+        check("725020091231", Ok(date(2009, 12, 31)));
+        check("725020091331", Err("AI 7250: there is no month 13"));
+        check("80030950600013435", Err("AI 8003 at position 4 needs 14 to 30 characters, got 13"));
+        check("80031950600013435200", Err("AI 8003: \"1\" at position 4 is not zero"));
+        check("800309506000134352", Ok(Meaning::Text));
+        check("800309506000134352S/1", Ok(Meaning::Text));
+    }
+
+    #[test]
+    fn numbers_of_every_kind() {
+        let decimal = |digits, decimals| Decimal { digits, decimals };
+        check("39021250", Ok(Meaning::Measure(decimal(1250, 2))));
+        check("3909999999999999999", Ok(Meaning::Measure(decimal(999_999_999_999_999, 9))));
+        check("39129781250", Ok(Meaning::Money { currency: 978, amount: decimal(1250, 2) }));
+        check("39120001250", Err("AI 3912: \"000\" at position 4 is not a currency number of ISO 4217"));
+        check("3912978", Err("AI 3912 at position 4 needs 4 to 18 characters, got 3"));
+        check("39411005", Ok(Meaning::Measure(decimal(1005, 1))));
+        check("3953001250", Ok(Meaning::Measure(decimal(1250, 3))));
+        check("3012", Ok(Meaning::Count(12)));
+        check("8005001250", Ok(Meaning::Text));
+    }
+
+    #[test]
+    fn padding_of_base_64() {
+        for (text, expected) in [
+            ("AB-_", true),
+            ("A", true),
+            ("ABC=", true),
+            ("AB==", true),
+            ("AB=", true),
+            ("A===", false),
+            ("A=B=", false),
+            ("=ABC", false),
+            ("ABCD=", false),
+        ] {
+            assert_eq!(is_padded_right(text), expected, "{text}");
+        }
+        check("8030AB==", Ok(Meaning::Text));
+        check("8030A=B=", Err("AI 8030: \"A=B=\" at position 4 is not base 64 with its padding at the end"));
+        check("8030AB+/", Err("AI 8030 holds only characters of GS1 set 64, got '+' at position 6"));
+    }
+
+    /// Numbers that differ in their last digit only are different things, unless the digit tells the decimals.
+    #[test]
+    fn only_measures_contradict_their_neighbours() {
+        assert!(ElementString::parse("91A\x1d92B", 2026).is_ok());
+        assert!(ElementString::parse("7030276A\x1d7031276B", 2026).is_ok());
+        assert!(ElementString::parse("39021250\x1d39011250", 2026).is_err());
     }
 }

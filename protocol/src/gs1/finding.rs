@@ -30,6 +30,7 @@ impl fmt::Display for Severity {
 
 /// What kind of finding; stable names for machines.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Code {
     /// Nothing was read.
     Empty,
@@ -53,6 +54,10 @@ pub enum Code {
     Conflict,
     /// The digits are not what the symbology promises.
     Symbology,
+    /// A part of a value is not what its identifier says: no country, no currency, no IBAN.
+    Component,
+    /// A GS1 Digital Link whose parts do not belong together.
+    DigitalLink,
     /// `SW:` that is none of our barcodes.
     Command,
     /// An identifier needs another one that is not on this label.
@@ -63,6 +68,14 @@ pub enum Code {
     NoAimIdentifier,
     /// As long as a GTIN, but its check digit does not fit: taken as plain text.
     NotGtin,
+    /// Eight digits that are an EAN-8 and a UPC-E at once: taken as plain text.
+    Ambiguous,
+    /// A qualifier in the query of a GS1 Digital Link that belongs into its path.
+    MisplacedQualifier,
+    /// A URL that is nearly a GS1 Digital Link: taken as a URL.
+    NotDigitalLink,
+    /// A number of variable measure that the site's rules cannot read.
+    VariableMeasure,
     /// `]` and two characters that are no AIM identifier we know: taken as plain text.
     UnknownAim,
     /// GS within a code that no AIM identifier marks as GS1.
@@ -88,11 +101,17 @@ impl Code {
             | Code::Separator
             | Code::Conflict
             | Code::Symbology
+            | Code::Component
+            | Code::DigitalLink
             | Code::Command => Severity::Error,
             Code::MissingPair
             | Code::ForbiddenPair
             | Code::NoAimIdentifier
             | Code::NotGtin
+            | Code::Ambiguous
+            | Code::MisplacedQualifier
+            | Code::NotDigitalLink
+            | Code::VariableMeasure
             | Code::UnknownAim
             | Code::UnmarkedGs1
             | Code::AddOnIgnored
@@ -114,11 +133,17 @@ impl Code {
             Code::Separator => "separator",
             Code::Conflict => "conflict",
             Code::Symbology => "symbology",
+            Code::Component => "component",
+            Code::DigitalLink => "digital_link",
             Code::Command => "command",
             Code::MissingPair => "missing_pair",
             Code::ForbiddenPair => "forbidden_pair",
             Code::NoAimIdentifier => "no_aim_identifier",
             Code::NotGtin => "not_gtin",
+            Code::Ambiguous => "ambiguous",
+            Code::MisplacedQualifier => "misplaced_qualifier",
+            Code::NotDigitalLink => "not_digital_link",
+            Code::VariableMeasure => "variable_measure",
             Code::UnknownAim => "unknown_aim",
             Code::UnmarkedGs1 => "unmarked_gs1",
             Code::AddOnIgnored => "add_on_ignored",

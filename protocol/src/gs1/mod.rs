@@ -6,29 +6,45 @@
 //! wrong *within* an element is an error, while what is missing *beside* it is a warning, because the pairing
 //! rules hold over all labels on the item and a scanner sees one at a time.
 //!
-//! In reading order: `scan` looks at the AIM identifier (`symbology`) and hands the rest to `element` or `command`;
-//! `element` cuts the string by the rows of `table`, whose values are `key`s, `date`s and `decimal`s.
+//! In reading order: `scan` looks at the AIM identifier (`symbology`) and hands the rest to `element`, `retail`,
+//! `digital_link` or `command`; `element` cuts the string by the `row`s of `table`, whose values are `key`s, `date`s
+//! and `decimal`s and pass their `check`s. `variable_measure` reads the weights in shops' own numbers.
 
-mod command;
-mod date;
-mod decimal;
-mod element;
-mod finding;
-mod key;
 mod scan;
 mod symbology;
+
+mod command;
+mod digital_link;
+mod element;
+mod retail;
+mod variable_measure;
+
+mod row;
 mod table;
 
+mod check;
+mod codes;
+mod coupon;
+mod date;
+mod decimal;
+mod finding;
+mod key;
+
+#[cfg(test)]
+mod dictionary;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
 
+pub use check::check_pair;
 pub use command::{Command, CommandError, LocationCode};
 pub use date::{Date, DateError, DayZero};
 pub use decimal::Decimal;
 pub use element::{Element, ElementError, ElementString, Meaning};
 pub use finding::{Code, Finding, Severity};
 pub use key::{Gln, Gtin, KeyError, Sscc, check_digit};
-pub use scan::{Kind, SCAN_BYTES_MAX, Scan, interpret};
+pub use retail::expand_upc_e;
+pub use scan::{Context, Kind, SCAN_BYTES_MAX, Scan, interpret, interpret_with};
 pub use symbology::{Content, Symbology};
+pub use variable_measure::{VARIABLE_RULES, Variable, VariableMeasure, VariableMeasureError, VariableRules};

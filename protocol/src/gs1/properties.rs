@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::table::{Ai, Read, Row, Set, TABLE, predefined_length};
+use super::check::{Check, check_pair};
+use super::row::{Part, Read, Row, Set, predefined_length};
+use super::table::TABLE;
 use super::*;
 
 const GS: &str = "\x1d";
@@ -14,44 +16,103 @@ const GS: &str = "\x1d";
 /// A label as its maker meant it: identifiers with values, in any order.
 fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
     let rows: Vec<&'static Row> = TABLE.iter().collect();
-    let most = rows.len();
-    prop::sample::subsequence(rows, 1..=most)
+    // More is on no label, and would only be slow.
+    prop::sample::subsequence(rows, 1..=12)
         .prop_shuffle()
         .prop_flat_map(|rows| rows.into_iter().map(element).collect::<Vec<_>>())
 }
 
 fn element(row: &'static Row) -> BoxedStrategy<(String, String)> {
-    let value = value(row);
-    match row.ai {
-        Ai::One(ai) => value.prop_map(move |value| (ai.to_string(), value)).boxed(),
-        Ai::Decimals { stem, max } => {
-            (0..=max, value).prop_map(move |(last, value)| (format!("{stem}{last}"), value)).boxed()
-        }
-    }
+    (prop::sample::select(row.identifiers().collect::<Vec<_>>()), value(row)).boxed()
 }
 
 fn value(row: &'static Row) -> BoxedStrategy<String> {
-    let mut whole = Just(String::new()).boxed();
-    for part in row.parts {
-        let piece = match part.read {
-            Read::Gtin | Read::Sscc | Read::Gln => characters(part.set, part.max - 1, part.max - 1)
-                .prop_map(|payload| {
-                    let check = check_digit(payload.as_bytes()).unwrap();
-                    payload + char::from(check).encode_utf8(&mut [0; 4])
-                })
-                .boxed(),
-            Read::Date(_) => {
-                (0..100, 1..=12, 1..=28).prop_map(|(y, m, d)| format!("{y:02}{m:02}{d:02}")).boxed()
+    let optional = row.parts().iter().filter(|part| part.optional).count();
+    (0..=optional)
+        .prop_flat_map(move |missing| {
+            let mut whole = Just(String::new()).boxed();
+            for part in &row.parts()[..row.parts().len() - missing] {
+                whole = (whole, piece(part)).prop_map(|(whole, piece)| whole + &piece).boxed();
             }
-            Read::Text | Read::Count | Read::Measure => characters(part.set, part.min, part.max),
-        };
-        whole = (whole, piece).prop_map(|(whole, piece)| whole + &piece).boxed();
+            whole
+        })
+        .boxed()
+}
+
+fn piece(part: &Part) -> BoxedStrategy<String> {
+    let (min, max) = (usize::from(part.min), usize::from(part.max));
+    let date = "[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|1[0-9]|2[0-8])";
+    match part.read {
+        Read::Gtin | Read::Sscc | Read::Gln => keys(max),
+        Read::Date(_) => date.boxed(),
+        Read::LongDate => prop::string::string_regex(&format!("(19|20){date}")).unwrap().boxed(),
+        Read::Text | Read::Count | Read::Measure | Read::Amount => match part.checks[0] {
+            Check::Nothing => characters(part.set, min, max),
+            check => checked(check, part.set, min, max),
+        },
     }
-    whole
+}
+
+/// Text that passes a part's first check; the others, a company prefix and a letter, are seen to here as well.
+fn checked(check: Check, set: Set, min: usize, max: usize) -> BoxedStrategy<String> {
+    let regex = |pattern: &str| prop::string::string_regex(pattern).unwrap().boxed();
+    match check {
+        Check::Mod10 => keys(max),
+        Check::Mod1021 => ("[0-9]{4}[a-z]", characters(set, 0, max - 7))
+            .prop_map(|(start, rest)| {
+                let payload = start + &rest;
+                let pair = check_pair(payload.as_bytes()).unwrap();
+                payload + core::str::from_utf8(&pair).unwrap()
+            })
+            .boxed(),
+        Check::CompanyPrefix | Check::CompanyPrefixSecond => {
+            ("[0-9]{5}", characters(set, 0, max - 5)).prop_map(|(start, rest)| start + &rest).boxed()
+        }
+        Check::Hour => regex("[01][0-9]|2[0-3]"),
+        Check::Minute | Check::Second => regex("[0-5][0-9]"),
+        Check::HourMinute => regex("([01][0-9]|2[0-3])[0-5][0-9]"),
+        Check::Country => regex("276|004|894"),
+        Check::CountryOr999 => regex("276|004|894|999"),
+        Check::CountryAlpha2 => regex("DE|NO|ZW"),
+        Check::Currency => regex("978|840|999"),
+        Check::Sex => regex("[0129]"),
+        Check::Zero => Just("0".repeat(max)).boxed(),
+        Check::NonZero | Check::NoZeroPrefix => {
+            characters(set, min - 1, max - 1).prop_map(|rest| String::from("7") + &rest).boxed()
+        }
+        Check::Hyphen => Just("-".repeat(max)).boxed(),
+        Check::YesNo => regex("[01]"),
+        Check::Winding => regex("[019]"),
+        Check::Latitude | Check::Longitude => regex("1[0-7][0-9]{8}"),
+        Check::PercentEncoded => regex("[A-Za-z]{1,10}(%[0-9A-Fa-f]{2}){0,5}"),
+        Check::PieceOfTotal => regex("0[1-9][1-9][0-9]"),
+        Check::PositionInSequence => regex("[1-4]/[4-9]"),
+        Check::ImporterIndex => regex("[A-Za-z0-9_-]"),
+        Check::MediaType => regex("0[1-9]|10|[89][0-9]"),
+        Check::PackageType => regex("PAE|200|9|AA"),
+        Check::Iban => regex("GB82WEST12345698765432|NO9386011117947"),
+        Check::Coupon => regex("0[0-9]{6}[0-9]{6}1[0-9]1[0-9][0-49][0-9]{3}(3260731)?(50[0-9]{6})?"),
+        Check::CouponOffer => regex("[01]0[0-9]{6}[0-9]{6}0[0-9]{6}"),
+        Check::Nothing | Check::HasNonDigit => characters(set, min, max),
+    }
+}
+
+/// Digits of which the last is the check digit.
+fn keys(length: usize) -> BoxedStrategy<String> {
+    characters(Set::N, length - 1, length - 1)
+        .prop_map(|payload| {
+            let check = check_digit(payload.as_bytes()).unwrap();
+            payload + char::from(check).encode_utf8(&mut [0; 4])
+        })
+        .boxed()
 }
 
 fn characters(set: Set, min: usize, max: usize) -> BoxedStrategy<String> {
-    let members: Vec<char> = (0..=127).filter(|byte| set.contains(*byte)).map(char::from).collect();
+    // Padding of base 64 has rules of its own, which a value without it keeps.
+    let members: Vec<char> = (0..=127)
+        .filter(|byte| set.contains(*byte) && !(set == Set::Z && *byte == b'='))
+        .map(char::from)
+        .collect();
     prop::collection::vec(prop::sample::select(members), min..=max)
         .prop_map(|characters| characters.into_iter().collect())
         .boxed()
@@ -107,6 +168,50 @@ proptest! {
         prop_assert!((-50..=50).contains(&(i32::from(date.year()) - i32::from(year))));
     }
 
+    /// What is printed as a Digital Link reads back as the same elements: the key, its qualifiers in order, the rest in
+    /// the query.
+    #[test]
+    fn links_read_back(
+        (key, attributes) in links(),
+        stem in "(/[a-z]{1,8}){0,3}",
+        upper: bool,
+    ) {
+        let row = super::row::find_exact(&key[0].0).unwrap();
+        let mut url = format!("{}://id.example{stem}", if upper { "HTTPS" } else { "https" });
+        for (ai, value) in &key {
+            url += &format!("/{ai}/{}", encoded(value));
+        }
+        let query: Vec<String> =
+            attributes.iter().map(|(ai, value)| format!("{ai}={}", encoded(value))).collect();
+        if !query.is_empty() {
+            url += &format!("?{}&lang=de", query.join("&"));
+        }
+        let scan = interpret(format!("]Q1{url}").as_bytes(), 2026);
+        prop_assert!(!scan.is_refused(), "{url} {:?}", scan.findings());
+        let got: Vec<_> =
+            scan.elements().iter().map(|e| (e.ai().to_string(), e.value().to_string())).collect();
+        let expected: Vec<_> = key.iter().chain(&attributes).cloned().collect();
+        prop_assert_eq!(got, expected, "{} {:?}", url, row);
+    }
+
+    /// A number of variable measure says what its maker printed, by each country's own rules.
+    #[test]
+    fn variable_measures_name_one_item_whatever_it_weighs(payload in "2[0-9]{11}", other in "[0-9]{6}") {
+        let number = |payload: &str| {
+            let check = char::from(check_digit(payload.as_bytes()).unwrap());
+            Gtin::parse(&format!("{payload}{check}")).unwrap()
+        };
+        for rules in VARIABLE_RULES {
+            let read = |payload: &str| rules.read(number(payload)).and_then(Result::ok);
+            // Only the last four digits differ: they belong to the measure everywhere.
+            let heavier = format!("{}{}", &payload[..8], &other[..4]);
+            if let (Some(one), Some(two)) = (read(&payload), read(&heavier)) {
+                prop_assert_eq!(one.item == two.item, payload[..8] == heavier[..8] && one.item == two.item);
+                prop_assert_eq!(rules.read(one.item).and_then(Result::ok).map(|zero| zero.item), Some(one.item));
+            }
+        }
+    }
+
     #[test]
     fn any_bytes_are_a_scan(raw: Vec<u8>, year: u16) {
         look_at(&raw, year);
@@ -127,18 +232,70 @@ proptest! {
     fn command_like_text_is_a_scan(text in "(\\][A-Za-z][0-9])?(SW:)?(CMD|QTY|LOC|WF|OP)?:?.{0,60}") {
         look_at(text.as_bytes(), 2026);
     }
+
+    #[test]
+    fn link_like_text_is_a_scan(
+        text in "(\\][A-Za-z][0-9])?https?://[a-z.]{0,6}(/(01|10|21|22|414|254|8010|x|09506000134352|%2[0-9A-F]|.{0,3})){0,6}(\\?.{0,20})?"
+    ) {
+        look_at(text.as_bytes(), 2026);
+    }
+
+    #[test]
+    fn retail_like_digits_are_a_scan(text in "(\\](E[0-4]|I[013]|C[01]))?[0-9]{0,20}") {
+        look_at(text.as_bytes(), 2026);
+    }
+}
+
+/// A key with some of its qualifiers in order, and attributes that may stand in its query.
+fn links() -> impl Strategy<Value = (Vec<(String, String)>, Vec<(String, String)>)> {
+    let keys: Vec<&'static Row> = TABLE.iter().filter(|row| row.qualifiers().is_some()).collect();
+    let attributes: Vec<&'static Row> = TABLE.iter().filter(|row| row.may_stand_in_query()).collect();
+    let chosen = (
+        prop::sample::select(keys),
+        any::<prop::sample::Index>(),
+        prop::sample::subsequence(attributes, 0..6),
+        any::<u8>(),
+    );
+    chosen.prop_flat_map(|(key, alternative, attributes, taken)| {
+        let sequences: Vec<&str> = key.qualifiers().unwrap().split('|').collect();
+        let sequence = alternative.get(&sequences).split(',').filter(|ai| !ai.is_empty());
+        let qualifiers = sequence.enumerate().filter(|(at, _)| taken & (1 << at) != 0);
+        let path: Vec<&'static Row> = core::iter::once(key)
+            .chain(qualifiers.map(|(_, ai)| super::row::find_exact(ai).unwrap()))
+            .collect();
+        let query: Vec<&'static Row> =
+            attributes.into_iter().filter(|row| path.iter().all(|taken| taken != row)).collect();
+        let elements = |rows: Vec<&'static Row>| rows.into_iter().map(element).collect::<Vec<_>>();
+        (elements(path), elements(query))
+    })
+}
+
+/// Percent-encoded as a URL needs it.
+fn encoded(value: &str) -> String {
+    value
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_string() } else { format!("%{:02X}", u32::from(c)) })
+        .collect()
 }
 
 /// Calls everything there is on a scan, and holds it to what a scan promises.
 fn look_at(raw: &[u8], year: u16) {
     let scan = interpret(raw, year);
+    for rules in VARIABLE_RULES {
+        let other = interpret_with(raw, Context { year, variable: Some(rules) });
+        assert_eq!(
+            (other.kind(), other.gtin()),
+            (scan.kind(), scan.gtin()),
+            "rules say more, never something else"
+        );
+    }
     assert_eq!(scan.raw(), raw);
     let has_error = scan.findings().iter().any(|finding| finding.severity() == Severity::Error);
     assert_eq!(has_error, scan.is_refused());
     if scan.is_refused() {
         assert!(scan.gtin().is_none() && scan.elements().is_empty());
     }
-    if let Kind::Plain(text) = scan.kind() {
+    if let Kind::Plain(text) | Kind::Url(text) = scan.kind() {
         assert_eq!(*text, scan.data_text());
     }
     if !scan.elements().is_empty() {

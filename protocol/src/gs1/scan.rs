@@ -4,10 +4,13 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::command::{self, Command, LocationCode, Ours};
+use super::digital_link::{self, Link};
 use super::element::{Element, ElementError, ElementString};
 use super::finding::{Code, Finding};
-use super::key::{Gtin, KeyError};
+use super::key::Gtin;
+use super::retail;
 use super::symbology::{self, Content, Symbology};
+use super::variable_measure::{Variable, VariableRules};
 
 /// The largest symbol there is, a QR Code of 7089 digits, and its AIM identifier. More is noise on the line.
 pub const SCAN_BYTES_MAX: usize = 7089 + 3;
@@ -25,36 +28,52 @@ pub struct Scan {
 pub enum Kind {
     /// GS1 element strings; see [`Scan::element_string`].
     Gs1,
-    /// A GTIN alone: EAN-8, EAN-13, UPC-A, ITF-14.
+    /// The same in a URL; see [`Scan::element_string`].
+    DigitalLink,
+    /// A GTIN alone: EAN-8, EAN-13, UPC-A, UPC-E, ITF-14.
     Ean(Gtin),
-    /// Text that the catalogue may know; also any URL.
+    /// Text that the catalogue may know.
     Plain(String),
+    /// A URL that is no GS1 Digital Link.
+    Url(String),
     /// One of our command barcodes.
     Command(Command),
-    /// A place: one of our location barcodes, or AI 414 with 254.
+    /// A place: one of our location barcodes, or AI 414 with 254, in a label or a Digital Link.
     Location(LocationCode),
     /// Not to be used; the findings say why.
     Error,
 }
 
+/// What a scan alone does not tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The current one, for the century of dates.
+    pub year: u16,
+    /// By which rules numbers of variable measure are read; `None`: not at all, they are numbers like any other.
+    pub variable: Option<&'static VariableRules>,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct ReadOut {
+pub(super) struct ReadOut {
     kind: Kind,
     /// Empty unless the carrier is GS1 and the data are in order.
     elements: ElementString,
+    variable: Option<Variable>,
     findings: Vec<Finding>,
 }
 
 /// Understands one read: the bytes between the scanner's configured prefix and suffix, control characters and AIM
 /// identifier included. `year` is the current one, for the century of dates.
 pub fn interpret(raw: &[u8], year: u16) -> Scan {
+    interpret_with(raw, Context { year, variable: None })
+}
+
+/// The same for a site that has more to say.
+pub fn interpret_with(raw: &[u8], context: Context) -> Scan {
     let (symbology, data) = Symbology::split(raw);
-    let read = read(raw, symbology, data, year).unwrap_or_else(|error| ReadOut {
-        kind: Kind::Error,
-        elements: ElementString::default(),
-        findings: alloc::vec![error],
-    });
-    Scan { raw: raw.to_vec(), symbology, read }
+    let read = read(raw, symbology, data, context.year);
+    let read = read.unwrap_or_else(|error| ReadOut::new(Kind::Error).and(error));
+    Scan { raw: raw.to_vec(), symbology, read: read.with_variable(context.variable) }
 }
 
 impl Scan {
@@ -107,6 +126,11 @@ impl Scan {
         }
     }
 
+    /// What a number of variable measure says, when the context named the rules and they know its prefix.
+    pub fn variable(&self) -> Option<Variable> {
+        self.read.variable
+    }
+
     /// What there is to say about it. Exactly a refused scan has one of severity error.
     pub fn findings(&self) -> &[Finding] {
         &self.read.findings
@@ -123,8 +147,10 @@ impl Kind {
     pub fn name(&self) -> &'static str {
         match self {
             Kind::Gs1 => "gs1",
+            Kind::DigitalLink => "digital_link",
             Kind::Ean(_) => "ean",
             Kind::Plain(_) => "plain",
+            Kind::Url(_) => "url",
             Kind::Command(_) => "command",
             Kind::Location(_) => "location",
             Kind::Error => "error",
@@ -133,13 +159,18 @@ impl Kind {
 }
 
 impl ReadOut {
-    fn plain(text: String) -> Self {
-        Self { kind: Kind::Plain(text), elements: ElementString::default(), findings: Vec::new() }
+    fn new(kind: Kind) -> Self {
+        Self { kind, elements: ElementString::default(), variable: None, findings: Vec::new() }
     }
 
-    fn ean(gtin: Gtin, digits: &str) -> Self {
-        let this = Self { kind: Kind::Ean(gtin), elements: ElementString::default(), findings: Vec::new() };
-        if !is_restricted(digits) {
+    pub(super) fn plain(text: String) -> Self {
+        Self::new(Kind::Plain(text))
+    }
+
+    /// `digits` as scanned, expanded or not.
+    pub(super) fn ean(gtin: Gtin, digits: &str) -> Self {
+        let this = Self::new(Kind::Ean(gtin));
+        if !retail::is_restricted(gtin, digits) {
             return this;
         }
         this.with(
@@ -148,9 +179,29 @@ impl ReadOut {
         )
     }
 
-    fn with(mut self, code: Code, message: impl Into<String>) -> Self {
-        self.findings.push(Finding { code, message: message.into() });
+    pub(super) fn with(self, code: Code, message: impl Into<String>) -> Self {
+        self.and(Finding { code, message: message.into() })
+    }
+
+    fn and(mut self, finding: Finding) -> Self {
+        self.findings.push(finding);
         self
+    }
+
+    fn with_variable(mut self, rules: Option<&VariableRules>) -> Self {
+        let Kind::Ean(gtin) = self.kind else {
+            return self;
+        };
+        match rules.and_then(|rules| rules.read(gtin)) {
+            None => self,
+            Some(Ok(variable)) => {
+                self.variable = Some(variable);
+                // Its circle is the one that the site's rules are for.
+                self.findings.retain(|finding| finding.code != Code::RestrictedCirculation);
+                self
+            }
+            Some(Err(error)) => self.with(Code::VariableMeasure, describe(&error)),
+        }
     }
 }
 
@@ -164,34 +215,27 @@ fn read(raw: &[u8], symbology: Option<Symbology>, data: &[u8], year: u16) -> Res
     }
     let text = text_of(data);
     let Some(symbology) = symbology else {
-        return bare(text, raw);
+        return bare(text, raw, year);
     };
     match symbology.content() {
-        Content::ElementString => element_string(&text, year),
-        Content::Ean13 => ean(symbology, &text, &[12, 13]),
-        Content::Ean8 => ean(symbology, &text, &[8]),
-        Content::Ean13WithAddOn => ean_with_add_on(symbology, &text),
-        Content::Itf14 => itf(text),
-        Content::Text => ours_or_plain(text),
+        Content::ElementString => {
+            let elements = ElementString::parse(&text, year).map_err(|error| finding_of(&error))?;
+            Ok(gs1(elements, Kind::Gs1))
+        }
+        Content::Ean13 => retail::ean_13(symbology, &text),
+        Content::Ean8 => retail::ean_8(symbology, &text),
+        Content::Ean13WithAddOn => retail::ean_13_with_add_on(symbology, &text),
+        Content::Itf14 => retail::itf(text),
+        Content::Text => any_text(text, year),
     }
 }
 
 /// Nobody vouches for anything, so nothing is guessed but a GTIN, and that with a warning.
-fn bare(text: String, raw: &[u8]) -> Result<ReadOut, Finding> {
-    if matches!(text.len(), 8 | 12 | 13 | 14) {
-        match Gtin::parse(&text) {
-            Ok(gtin) => {
-                let message =
-                    "taken as a GTIN by its length and check digit: switch the scanner's AIM identifiers on";
-                return Ok(ReadOut::ean(gtin, &text).with(Code::NoAimIdentifier, message));
-            }
-            Err(error @ KeyError::CheckDigit { .. }) => {
-                return Ok(ReadOut::plain(text).with(Code::NotGtin, describe(&error)));
-            }
-            Err(_) => {}
-        }
+fn bare(text: String, raw: &[u8], year: u16) -> Result<ReadOut, Finding> {
+    if let Some(read) = retail::bare(&text) {
+        return Ok(read);
     }
-    let mut read = ours_or_plain(text)?;
+    let mut read = any_text(text, year)?;
     if symbology::looks_like_aim(raw) {
         read = read
             .with(Code::UnknownAim, "starts like an AIM identifier, but is none that we know: taken as text");
@@ -204,77 +248,44 @@ fn bare(text: String, raw: &[u8]) -> Result<ReadOut, Finding> {
     Ok(read)
 }
 
-fn ours_or_plain(text: String) -> Result<ReadOut, Finding> {
-    let kind = match command::read(&text) {
-        None => Kind::Plain(text),
-        Some(Ok(Ours::Command(command))) => Kind::Command(command),
-        Some(Ok(Ours::Location(location))) => Kind::Location(location),
+/// Text says itself what it is: one of our barcodes, a URL, or just text.
+fn any_text(text: String, year: u16) -> Result<ReadOut, Finding> {
+    match command::read(&text) {
+        Some(Ok(Ours::Command(command))) => return Ok(ReadOut::new(Kind::Command(command))),
+        Some(Ok(Ours::Location(location))) => return Ok(ReadOut::new(Kind::Location(location))),
         Some(Err(error)) => return Err(Finding { code: Code::Command, message: describe(&error) }),
-    };
-    Ok(ReadOut { kind, elements: ElementString::default(), findings: Vec::new() })
+        None => {}
+    }
+    match digital_link::read(&text, year) {
+        None => Ok(ReadOut::plain(text)),
+        Some(Link::Url(finding)) => {
+            let read = ReadOut::new(Kind::Url(text));
+            Ok(if let Some(finding) = finding { read.and(finding) } else { read })
+        }
+        Some(Link::Gs1(elements, findings)) => {
+            let mut read = gs1(elements, Kind::DigitalLink);
+            read.findings.splice(0..0, findings);
+            Ok(read)
+        }
+        Some(Link::Bad(finding)) => Err(finding),
+    }
 }
 
-fn element_string(text: &str, year: u16) -> Result<ReadOut, Finding> {
-    let elements = ElementString::parse(text, year)
-        .map_err(|error| Finding { code: code_of(&error), message: describe(&error) })?;
-    let findings = elements.pairing();
-    let names_goods = ["00", "01", "02"].iter().any(|ai| elements.get(ai).is_some());
+fn gs1(elements: ElementString, kind: Kind) -> ReadOut {
+    let names_goods = ["00", "01", "02", "03", "8006", "8026"].iter().any(|ai| elements.get(ai).is_some());
     let kind = match elements.location() {
         Some(gln) if !names_goods => {
             let code = elements.location_extension().map_or_else(|| gln.to_string(), String::from);
             Kind::Location(LocationCode { code, gln: Some(gln) })
         }
-        _ => Kind::Gs1,
+        _ => kind,
     };
-    Ok(ReadOut { kind, elements, findings })
+    ReadOut { findings: elements.pairing(), elements, ..ReadOut::new(kind) }
 }
 
-fn ean(symbology: Symbology, digits: &str, lengths: &[usize]) -> Result<ReadOut, Finding> {
-    if !lengths.contains(&digits.len()) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // The last is what the symbology promises; before it stands what scanners send instead.
-        let expected = lengths.last().copied().unwrap_or_default();
-        let message = alloc::format!("{symbology} promises {expected} digits, got {:?}", cut(digits));
-        return Err(Finding { code: Code::Symbology, message });
-    }
-    match Gtin::parse(digits) {
-        Ok(gtin) => Ok(ReadOut::ean(gtin, digits)),
-        Err(error) => Err(Finding { code: Code::CheckDigit, message: describe(&error) }),
-    }
-}
-
-fn ean_with_add_on(symbology: Symbology, text: &str) -> Result<ReadOut, Finding> {
-    match (text.get(..13), text.get(13..)) {
-        (Some(digits), Some(add_on)) if matches!(add_on.len(), 2 | 5) => {
-            let message = alloc::format!("the add-on {add_on:?} is no part of the GTIN");
-            Ok(ean(symbology, digits, &[13])?.with(Code::AddOnIgnored, message))
-        }
-        _ => {
-            let message =
-                alloc::format!("{symbology} promises 13 digits and 2 or 5 more, got {:?}", cut(text));
-            Err(Finding { code: Code::Symbology, message })
-        }
-    }
-}
-
-/// Interleaved 2 of 5 is also used for other numbers, so one that does not check is text, not a fault.
-fn itf(text: String) -> Result<ReadOut, Finding> {
-    if text.len() != 14 {
-        return ours_or_plain(text);
-    }
-    match Gtin::parse(&text) {
-        Ok(gtin) => Ok(ReadOut::ean(gtin, &text)),
-        Err(error) => Ok(ReadOut::plain(text).with(Code::NotGtin, describe(&error))),
-    }
-}
-
-/// Prefixes 02 and 20 to 29, or 0 and 2 of eight digits, are handed out by nobody.
-fn is_restricted(digits: &str) -> bool {
-    match digits.len() {
-        8 => digits.starts_with(['0', '2']),
-        12 => digits.starts_with('2'),
-        13 => digits.starts_with("02") || digits.starts_with('2'),
-        _ => digits.starts_with("002") || digits.starts_with("02"),
-    }
+/// What is wrong with an element, for a scan's findings.
+pub(super) fn finding_of(error: &ElementError) -> Finding {
+    Finding { code: code_of(error), message: describe(error) }
 }
 
 fn code_of(error: &ElementError) -> Code {
@@ -287,12 +298,13 @@ fn code_of(error: &ElementError) -> Code {
         ElementError::Character { .. } => Code::Character,
         ElementError::Key { .. } => Code::CheckDigit,
         ElementError::Date { .. } => Code::Date,
+        ElementError::Component { code, .. } => *code,
         ElementError::Conflict { .. } => Code::Conflict,
     }
 }
 
 /// An error and its causes on one line.
-fn describe(error: &dyn core::error::Error) -> String {
+pub(super) fn describe(error: &dyn core::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -301,11 +313,6 @@ fn describe(error: &dyn core::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// As much of a text as a message needs.
-fn cut(text: &str) -> &str {
-    text.char_indices().nth(32).map_or(text, |(at, _)| &text[..at])
 }
 
 fn text_of(bytes: &[u8]) -> String {

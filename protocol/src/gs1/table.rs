@@ -1,314 +1,294 @@
-//! The application identifiers, one row each, in reading order.
+//! The application identifiers, one row each, in reading order: all 224 entries of the GS1 Barcode Syntax Dictionary.
 //!
-//! A new identifier is a new row; nothing else knows them by number but the typed getters of `ElementString`.
-//! Facts are those of the GS1 General Specifications; tests hold them against a second list.
+//! A new identifier is a new row; nothing else knows them by number but the typed getters of `ElementString`. A test
+//! holds every row against the dictionary itself.
 
+use super::check::Check::*;
 use super::date::DayZero;
+use super::row::Read::{self, Amount, Count, Measure};
+use super::row::{
+    Entry, Part, Row, n, n_to, pack_parts, pack_rows, pack_text, row, sizes, x, x_to, y_to, z_to,
+};
 
-/// One application identifier.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Row {
-    pub(super) ai: Ai,
-    /// In order; all but the last have a fixed length.
-    pub(super) parts: &'static [Part],
-    /// Alternatives between commas, each a sum of identifiers one of which must stand on the same item:
-    /// `00+02,01`. `n` is any digit. Empty: none.
-    pub(super) requires: &'static str,
-    /// Identifiers between commas that must not stand on the same item.
-    pub(super) excludes: &'static str,
-    pub(super) title: &'static str,
-}
-
-/// The digits that identify.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) enum Ai {
-    One(&'static str),
-    /// `stem` and a last digit from 0 to `max` that tells how many of the value's digits are decimals.
-    Decimals {
-        stem: &'static str,
-        max: u8,
-    },
-}
-
-/// A piece of a value.
-#[derive(PartialEq, Eq, Debug)]
-pub(super) struct Part {
-    pub(super) set: Set,
-    pub(super) min: usize,
-    pub(super) max: usize,
-    pub(super) read: Read,
-}
-
-/// Which characters a part may hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Set {
-    /// Digits.
-    N,
-    /// GS1 character set 82.
-    X,
-}
-
-/// How a part is understood, and with that how it is checked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Read {
-    Text,
-    Gtin,
-    Sscc,
-    Gln,
-    Date(DayZero),
-    Count,
-    /// A number whose decimals are told by the identifier's last digit.
-    Measure,
-}
-
-/// Exactly `length` digits.
-const fn n(length: usize, read: Read) -> Part {
-    Part { set: Set::N, min: length, max: length, read }
-}
-
-/// 1 to `max` digits.
-const fn n_up_to(max: usize, read: Read) -> Part {
-    Part { set: Set::N, min: 1, max, read }
-}
-
-/// 1 to `max` characters of set 82.
-const fn x_up_to(max: usize) -> Part {
-    Part { set: Set::X, min: 1, max, read: Read::Text }
-}
-
-const GTIN: &[Part] = &[n(14, Read::Gtin)];
-const GLN: &[Part] = &[n(13, Read::Gln)];
-const DATE: &[Part] = &[n(6, Read::Date(DayZero::LastOfMonth))];
-const MEASURE: &[Part] = &[n(6, Read::Measure)];
+const GTIN: Part = n(14).read(Read::Gtin).check(&[CompanyPrefixSecond]);
+const SSCC: Part = n(18).read(Read::Sscc).check(&[CompanyPrefixSecond]);
+const GLN: Part = n(13).read(Read::Gln).check(&[CompanyPrefix]);
+/// Other keys, by their length.
+const KEY_13: Part = n(13).check(&[Mod10, CompanyPrefix]);
+const KEY_17: Part = n(17).check(&[Mod10, CompanyPrefix]);
+const KEY_18: Part = n(18).check(&[Mod10, CompanyPrefix]);
+/// YYMMDD; day 00 is the last of the month.
+const DATE_OR_MONTH: Part = n(6).read(Read::Date(DayZero::LastOfMonth));
+const DATE: Part = n(6).read(Read::Date(DayZero::Refused));
+const LONG_DATE: Part = n(8).read(Read::LongDate);
+const MEASURE: &[Part] = &[n(6).read(Measure)];
+const NAME: Part = x_to(35).check(&[PercentEncoded]);
+const ADDRESS: Part = x_to(70).check(&[PercentEncoded]);
+const COUNTRY: Part = n(3).check(&[Country]);
+const COUNTRIES: &[Part] =
+    &[COUNTRY, COUNTRY.optional(), COUNTRY.optional(), COUNTRY.optional(), COUNTRY.optional()];
 
 /// The keys of a trade item, which most attributes belong to.
 const OF_ITEM: &str = "01,02,03,8006,8026";
+const OF_LOGISTIC_UNIT: &str = "00";
 
-pub(super) static TABLE: &[Row] = &[
-    row("00", &[n(18, Read::Sscc)], "", "", "SSCC"),
-    row("01", GTIN, "", "255,37", "GTIN"),
-    row("02", GTIN, "37", "01,03", "CONTENT"),
-    row("10", &[x_up_to(20)], OF_ITEM, "", "BATCH/LOT"),
-    row("11", DATE, OF_ITEM, "", "PROD DATE"),
-    row("13", DATE, OF_ITEM, "", "PACK DATE"),
-    row("15", DATE, OF_ITEM, "", "BEST BEFORE or BEST BY"),
-    row("17", DATE, "01,02,03,255,8006,8026", "", "USE BY or EXPIRY"),
-    row("21", &[x_up_to(20)], "01,03,8006", "235", "SERIAL"),
-    row("254", &[x_up_to(20)], "414", "", "GLN EXTENSION COMPONENT"),
-    measure("310", "01,02", "NET WEIGHT (kg)"),
-    measure("330", "00,01", "GROSS WEIGHT (kg)"),
-    row("37", &[n_up_to(8, Read::Count)], "00+02,00+8026", "", "COUNT"),
-    row("400", &[x_up_to(30)], "", "", "ORDER NUMBER"),
-    row("410", GLN, "", "", "SHIP TO LOC"),
-    row("414", GLN, "", "", "LOC No."),
+/// Six digits of which 0 to 5 are decimals.
+const fn measure(stem: &'static str, requires: &'static str, title: &'static str) -> Entry {
+    row(stem, MEASURE, requires, "", title).up_to(5)
+}
+
+const ENTRIES: &[Entry] = &[
+    row("00", &[SSCC], "", "", "SSCC").key(""),
+    row("01", &[GTIN], "", "255,37", "GTIN").key("22,10,21|235"),
+    row("02", &[GTIN], "37", "01,03", "CONTENT"),
+    row("03", &[GTIN], "", "01,02,37,235", "MTO GTIN").label_only(),
+    row("10", &[x_to(20)], OF_ITEM, "", "BATCH/LOT"),
+    row("11", &[DATE_OR_MONTH], OF_ITEM, "", "PROD DATE"),
+    row("12", &[DATE_OR_MONTH], "8020", "", "DUE DATE"),
+    row("13", &[DATE_OR_MONTH], OF_ITEM, "", "PACK DATE"),
+    row("15", &[DATE_OR_MONTH], OF_ITEM, "", "BEST BEFORE or BEST BY"),
+    row("16", &[DATE_OR_MONTH], OF_ITEM, "", "SELL BY"),
+    row("17", &[DATE_OR_MONTH], "01,02,03,255,8006,8026", "", "USE BY or EXPIRY"),
+    row("20", &[n(2)], OF_ITEM, "", "VARIANT"),
+    row("21", &[x_to(20)], "01,03,8006", "235", "SERIAL").label_only(),
+    row("22", &[x_to(20)], "01", "", "CPV").label_only(),
+    row("235", &[x_to(28)], "01", "", "TPX").label_only(),
+    row("240", &[x_to(30)], OF_ITEM, "", "ADDITIONAL ID"),
+    row("241", &[x_to(30)], OF_ITEM, "", "CUST. PART No."),
+    row("242", &[n_to(6)], "01,02,8006,8026", "", "MTO VARIANT"),
+    row("243", &[x_to(20)], "01,03", "", "PCN"),
+    row("250", &[x_to(30)], "01+21,03+21,8006+21", "", "SECONDARY SERIAL"),
+    row("251", &[x_to(30)], "01,03,8006", "", "REF. TO SOURCE"),
+    row("253", &[KEY_13, x_to(17).optional()], "", "", "GDTI").key(""),
+    row("254", &[x_to(20)], "414", "", "GLN EXTENSION COMPONENT").label_only(),
+    row("255", &[KEY_13, n_to(12).optional()], "", "01,02,415,8006,8020,8026", "GCN").key(""),
+    row("30", &[n_to(8).read(Count)], "01,02", "", "VAR. COUNT"),
+    measure("310n", "01,02", "NET WEIGHT (kg)"),
+    measure("311n", "01,02", "LENGTH (m)"),
+    measure("312n", "01,02", "WIDTH (m)"),
+    measure("313n", "01,02", "HEIGHT (m)"),
+    measure("314n", "01,02", "AREA (m²)"),
+    measure("315n", "01,02", "NET VOLUME (l)"),
+    measure("316n", "01,02", "NET VOLUME (m³)"),
+    measure("320n", "01,02", "NET WEIGHT (lb)"),
+    measure("321n", "01,02", "LENGTH (in)"),
+    measure("322n", "01,02", "LENGTH (ft)"),
+    measure("323n", "01,02", "LENGTH (yd)"),
+    measure("324n", "01,02", "WIDTH (in)"),
+    measure("325n", "01,02", "WIDTH (ft)"),
+    measure("326n", "01,02", "WIDTH (yd)"),
+    measure("327n", "01,02", "HEIGHT (in)"),
+    measure("328n", "01,02", "HEIGHT (ft)"),
+    measure("329n", "01,02", "HEIGHT (yd)"),
+    measure("330n", "00,01", "GROSS WEIGHT (kg)"),
+    measure("331n", "00,01", "LENGTH (m), log"),
+    measure("332n", "00,01", "WIDTH (m), log"),
+    measure("333n", "00,01", "HEIGHT (m), log"),
+    measure("334n", "00,01", "AREA (m²), log"),
+    measure("335n", "00,01", "VOLUME (l), log"),
+    measure("336n", "00,01", "VOLUME (m³), log"),
+    measure("337n", "01", "KG PER m²"),
+    measure("340n", "00,01", "GROSS WEIGHT (lb)"),
+    measure("341n", "00,01", "LENGTH (in), log"),
+    measure("342n", "00,01", "LENGTH (ft), log"),
+    measure("343n", "00,01", "LENGTH (yd), log"),
+    measure("344n", "00,01", "WIDTH (in), log"),
+    measure("345n", "00,01", "WIDTH (ft), log"),
+    measure("346n", "00,01", "WIDTH (yd), log"),
+    measure("347n", "00,01", "HEIGHT (in), log"),
+    measure("348n", "00,01", "HEIGHT (ft), log"),
+    measure("349n", "00,01", "HEIGHT (yd), log"),
+    measure("350n", "01,02", "AREA (in²)"),
+    measure("351n", "01,02", "AREA (ft²)"),
+    measure("352n", "01,02", "AREA (yd²)"),
+    measure("353n", "00,01", "AREA (in²), log"),
+    measure("354n", "00,01", "AREA (ft²), log"),
+    measure("355n", "00,01", "AREA (yd²), log"),
+    measure("356n", "01,02", "NET WEIGHT (tr oz)"),
+    measure("357n", "01,02", "NET VOLUME (oz)"),
+    measure("360n", "01,02", "NET VOLUME (qt (US))"),
+    measure("361n", "01,02", "NET VOLUME (gal.)"),
+    measure("362n", "00,01", "VOLUME (qt (US)), log"),
+    measure("363n", "00,01", "VOLUME (gal (US)), log"),
+    measure("364n", "01,02", "NET VOLUME (in³)"),
+    measure("365n", "01,02", "NET VOLUME (ft³)"),
+    measure("366n", "01,02", "NET VOLUME (yd³)"),
+    measure("367n", "00,01", "VOLUME (in³), log"),
+    measure("368n", "00,01", "VOLUME (ft³), log"),
+    measure("369n", "00,01", "VOLUME (yd³), log"),
+    row("37", &[n_to(8).read(Count)], "00+02,00+8026", "", "COUNT"),
+    row("390n", &[n_to(15).read(Measure)], "255,8020", "391n,394n,8111", "AMOUNT").up_to(9),
+    row("391n", &[n(3).check(&[Currency]), n_to(15).read(Amount)], "8020", "", "AMOUNT").up_to(9),
+    row("392n", &[n_to(15).read(Measure)], "01+30,01+31nn,01+32nn,01+35nn,01+36nn", "393n", "PRICE").up_to(9),
+    row("393n", &[n(3).check(&[Currency]), n_to(15).read(Amount)], "30,31nn,32nn,35nn,36nn", "", "PRICE")
+        .up_to(9),
+    row("394n", &[n(4).read(Measure)], "255", "8111", "PRCNT OFF").up_to(3),
+    row("395n", &[n(6).read(Measure)], "30,31nn,32nn,35nn,36nn", "392n,393n,8005", "PRICE/UoM").up_to(5),
+    row("400", &[x_to(30)], "", "", "ORDER NUMBER"),
+    row("401", &[x_to(30).check(&[CompanyPrefix])], "", "", "GINC").key(""),
+    row("402", &[KEY_17], "", "", "GSIN").key(""),
+    row("403", &[x_to(30)], OF_LOGISTIC_UNIT, "", "ROUTE"),
+    row("410", &[GLN], "", "", "SHIP TO LOC"),
+    row("411", &[GLN], "", "", "BILL TO"),
+    row("412", &[GLN], "", "", "PURCHASE FROM"),
+    row("413", &[GLN], "", "", "SHIP FOR LOC"),
+    row("414", &[GLN], "", "", "LOC No.").key("254|7040"),
+    row("415", &[GLN], "8020", "", "PAY TO").key("8020"),
+    row("416", &[GLN], "", "", "PROD/SERV LOC"),
+    row("417", &[GLN], "", "", "PARTY").key("7040"),
+    row("420", &[x_to(20)], "", "421", "SHIP TO POST"),
+    row("421", &[COUNTRY, x_to(9)], "", "4307", "SHIP TO POST"),
+    row("422", &[COUNTRY], OF_ITEM, "426", "ORIGIN"),
+    row("423", COUNTRIES, "01,02,03", "426", "COUNTRY - INITIAL PROCESS"),
+    row("424", &[COUNTRY], "01,02,03", "426", "COUNTRY - PROCESS"),
+    row("425", COUNTRIES, "01,02,03", "426", "COUNTRY - DISASSEMBLY"),
+    row("426", &[COUNTRY], "01,02,03", "", "COUNTRY - FULL PROCESS"),
+    row("427", &[x_to(3)], "01+422,02+422,03+422", "", "ORIGIN SUBDIVISION"),
+    row("4300", &[NAME], OF_LOGISTIC_UNIT, "", "SHIP TO COMP"),
+    row("4301", &[NAME], OF_LOGISTIC_UNIT, "", "SHIP TO NAME"),
+    row("4302", &[ADDRESS], OF_LOGISTIC_UNIT, "", "SHIP TO ADD1"),
+    row("4303", &[ADDRESS], "4302", "", "SHIP TO ADD2"),
+    row("4304", &[ADDRESS], OF_LOGISTIC_UNIT, "", "SHIP TO SUB"),
+    row("4305", &[ADDRESS], OF_LOGISTIC_UNIT, "", "SHIP TO LOC"),
+    row("4306", &[ADDRESS], OF_LOGISTIC_UNIT, "", "SHIP TO REG"),
+    row("4307", &[x(2).check(&[CountryAlpha2])], OF_LOGISTIC_UNIT, "", "SHIP TO COUNTRY"),
+    row("4308", &[x_to(30)], OF_LOGISTIC_UNIT, "", "SHIP TO PHONE"),
+    row("4309", &[n(10).check(&[Latitude]), n(10).check(&[Longitude])], OF_LOGISTIC_UNIT, "", "SHIP TO GEO"),
+    row("4310", &[NAME], OF_LOGISTIC_UNIT, "", "RTN TO COMP"),
+    row("4311", &[NAME], OF_LOGISTIC_UNIT, "", "RTN TO NAME"),
+    row("4312", &[ADDRESS], OF_LOGISTIC_UNIT, "", "RTN TO ADD1"),
+    row("4313", &[ADDRESS], "4312", "", "RTN TO ADD2"),
+    row("4314", &[ADDRESS], OF_LOGISTIC_UNIT, "", "RTN TO SUB"),
+    row("4315", &[ADDRESS], OF_LOGISTIC_UNIT, "", "RTN TO LOC"),
+    row("4316", &[ADDRESS], OF_LOGISTIC_UNIT, "", "RTN TO REG"),
+    row("4317", &[x(2).check(&[CountryAlpha2])], OF_LOGISTIC_UNIT, "", "RTN TO COUNTRY"),
+    row("4318", &[x_to(20)], OF_LOGISTIC_UNIT, "", "RTN TO POST"),
+    row("4319", &[x_to(30)], OF_LOGISTIC_UNIT, "", "RTN TO PHONE"),
+    row("4320", &[NAME], OF_LOGISTIC_UNIT, "", "SRV DESCRIPTION"),
+    row("4321", &[n(1).check(&[YesNo])], OF_LOGISTIC_UNIT, "", "DANGEROUS GOODS"),
+    row("4322", &[n(1).check(&[YesNo])], OF_LOGISTIC_UNIT, "", "AUTH TO LEAVE"),
+    row("4323", &[n(1).check(&[YesNo])], OF_LOGISTIC_UNIT, "", "SIG REQUIRED"),
+    row("4324", &[DATE_OR_MONTH, n(4).check(&[HourMinute])], OF_LOGISTIC_UNIT, "", "NOT BEF DEL DT"),
+    row("4325", &[DATE_OR_MONTH, n(4).check(&[HourMinute])], OF_LOGISTIC_UNIT, "", "NOT AFT DEL DT"),
+    row("4326", &[DATE], OF_LOGISTIC_UNIT, "", "REL DATE"),
+    row("4330", &[n(6), x(1).check(&[Hyphen]).optional()], OF_LOGISTIC_UNIT, "4331", "MAX TEMP F."),
+    row("4331", &[n(6), x(1).check(&[Hyphen]).optional()], OF_LOGISTIC_UNIT, "4330", "MAX TEMP C."),
+    row("4332", &[n(6), x(1).check(&[Hyphen]).optional()], OF_LOGISTIC_UNIT, "4333", "MIN TEMP F."),
+    row("4333", &[n(6), x(1).check(&[Hyphen]).optional()], OF_LOGISTIC_UNIT, "4332", "MIN TEMP C."),
+    row("7001", &[n(13)], "01,02,8006,8026", "", "NSN"),
+    row("7002", &[x_to(30)], "01,02", "", "MEAT CUT"),
+    row("7003", &[DATE, n(4).check(&[HourMinute])], "01,02,03", "", "EXPIRY TIME"),
+    row("7004", &[n_to(4)], "01+10,03+10", "", "ACTIVE POTENCY"),
+    row("7005", &[x_to(12)], "01,02", "", "CATCH AREA"),
+    row("7006", &[DATE], "01,02", "", "FIRST FREEZE DATE"),
+    row("7007", &[DATE, DATE.optional()], "01,02", "", "HARVEST DATE"),
+    row("7008", &[x_to(3)], "01,02", "", "AQUATIC SPECIES"),
+    row("7009", &[x_to(10)], "01,02", "", "FISHING GEAR TYPE"),
+    row("7010", &[x_to(2)], "01,02,03", "", "PROD METHOD"),
+    row("7011", &[DATE, n(4).check(&[HourMinute]).optional()], "01,02,03", "", "TEST BY DATE"),
+    row("7020", &[x_to(20)], "01+416,03+416,8006+416", "", "REFURB LOT"),
+    row("7021", &[x_to(20)], "01,03,8006", "", "FUNC STAT"),
+    row("7022", &[x_to(20)], "01+7021,03+7021,8006+7021", "", "REV STAT"),
+    row("7023", &[x_to(30).check(&[CompanyPrefix])], "", "", "GIAI - ASSEMBLY"),
+    row("7030", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 0"),
+    row("7031", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 1"),
+    row("7032", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 2"),
+    row("7033", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 3"),
+    row("7034", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 4"),
+    row("7035", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 5"),
+    row("7036", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 6"),
+    row("7037", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 7"),
+    row("7038", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 8"),
+    row("7039", &[n(3).check(&[CountryOr999]), x_to(27)], "01,02", "", "PROCESSOR # 9"),
+    row("7040", &[n(1), x(1), x(1), x(1).check(&[ImporterIndex])], "", "", "UIC+EXT").label_only(),
+    row("7041", &[x_to(4).check(&[PackageType])], OF_LOGISTIC_UNIT, "", "UFRGT UNIT TYPE").label_only(),
+    row("710", &[x_to(20)], "01", "", "NHRN PZN"),
+    row("711", &[x_to(20)], "01", "", "NHRN CIP"),
+    row("712", &[x_to(20)], "01", "", "NHRN CN"),
+    row("713", &[x_to(20)], "01", "", "NHRN DRN"),
+    row("714", &[x_to(20)], "01", "", "NHRN AIM"),
+    row("715", &[x_to(20)], "01", "", "NHRN NDC"),
+    row("716", &[x_to(20)], "01", "", "NHRN AIC"),
+    row("717", &[x_to(20)], "01", "", "NHRN SRN"),
+    row("7230", &[x(2), x_to(28)], "01,8004", "", "CERT # 1"),
+    row("7231", &[x(2), x_to(28)], "01,8004", "", "CERT # 2"),
+    row("7232", &[x(2), x_to(28)], "01,8004", "", "CERT # 3"),
+    row("7233", &[x(2), x_to(28)], "01,8004", "", "CERT # 4"),
+    row("7234", &[x(2), x_to(28)], "01,8004", "", "CERT # 5"),
+    row("7235", &[x(2), x_to(28)], "01,8004", "", "CERT # 6"),
+    row("7236", &[x(2), x_to(28)], "01,8004", "", "CERT # 7"),
+    row("7237", &[x(2), x_to(28)], "01,8004", "", "CERT # 8"),
+    row("7238", &[x(2), x_to(28)], "01,8004", "", "CERT # 9"),
+    row("7239", &[x(2), x_to(28)], "01,8004", "", "CERT # 10"),
+    row("7240", &[x_to(20)], "01,8006", "03", "PROTOCOL"),
+    row("7241", &[n(2).check(&[MediaType])], "8017,8018", "", "AIDC MEDIA TYPE"),
+    row("7242", &[x_to(25)], "8017,8018", "", "VCN"),
+    row("7250", &[LONG_DATE], "8018", "7251", "DOB"),
+    row("7251", &[LONG_DATE, n(4).check(&[HourMinute])], "8018", "7250", "DOB TIME"),
+    row("7252", &[n(1).check(&[Sex])], "8018", "", "BIO SEX"),
+    row("7253", &[x_to(40).check(&[PercentEncoded])], "8017,8018", "7256,7259", "FAMILY NAME"),
+    row("7254", &[x_to(40).check(&[PercentEncoded])], "8017,8018", "7256,7259", "GIVEN NAME"),
+    row("7255", &[x_to(10)], "8017,8018", "7256,7259", "SUFFIX"),
+    row("7256", &[x_to(90).check(&[PercentEncoded])], "8017,8018", "", "FULL NAME"),
+    row("7257", &[ADDRESS], "8018", "", "PERSON ADDR"),
+    row("7258", &[x(3).check(&[PositionInSequence])], "8018+7259", "", "BIRTH SEQUENCE"),
+    row("7259", &[x_to(40).check(&[PercentEncoded])], "8018", "7256", "BABY"),
+    row(
+        "8001",
+        &[
+            n(4).check(&[NonZero]),
+            n(5).check(&[NonZero]),
+            n(3).check(&[NonZero]),
+            n(1).check(&[Winding]),
+            n(1),
+        ],
+        "01",
+        "",
+        "DIMENSIONS",
+    ),
+    row("8002", &[x_to(20)], "", "", "CMT No."),
+    row("8003", &[n(1).check(&[Zero]), KEY_13, x_to(16).optional()], "", "", "GRAI").key(""),
+    row("8004", &[x_to(30).check(&[CompanyPrefix])], "", "", "GIAI").key("7040"),
+    row("8005", &[n(6)], "01,02", "", "PRICE PER UNIT"),
+    row("8006", &[GTIN, n(4).check(&[PieceOfTotal])], "", "01,03,37", "ITIP").key("22,10,21"),
+    row("8007", &[x_to(34).check(&[Iban])], "415", "", "IBAN"),
+    row(
+        "8008",
+        &[DATE, n(2).check(&[Hour]), n(2).check(&[Minute]).optional(), n(2).check(&[Second]).optional()],
+        "01,02,03",
+        "",
+        "PROD TIME",
+    ),
+    row("8009", &[x_to(50)], "00,01,03", "", "OPTSEN"),
+    row("8010", &[y_to(30).check(&[CompanyPrefix])], "", "", "CPID").key("8011"),
+    row("8011", &[n_to(12).check(&[NoZeroPrefix])], "8010", "", "CPID SERIAL").label_only(),
+    row("8012", &[x_to(20)], "01,03,8006", "", "VERSION"),
+    row("8013", &[x_to(25).check(&[Mod1021, CompanyPrefix])], "", "", "GMN").key(""),
+    row("8014", &[x_to(25).check(&[Mod1021, CompanyPrefix, HasNonDigit])], "01", "", "MUDI").label_only(),
+    row("8017", &[KEY_18], "", "8018", "GSRN - PROVIDER").key("8019"),
+    row("8018", &[KEY_18], "", "8017", "GSRN - RECIPIENT").key("8019"),
+    row("8019", &[n_to(10)], "8017,8018", "", "SRIN").label_only(),
+    row("8020", &[x_to(25)], "415", "", "REF No.").label_only(),
+    row("8026", &[GTIN, n(4).check(&[PieceOfTotal])], "37", "02,03,8006", "ITIP CONTENT"),
+    row("8030", &[z_to(90)], "00,01+21,03+21,253,255,8003,8004,8006+21,8010+8011,8017,8018", "", "DIGSIG"),
+    row("8040", &[n(15)], "01+21", "", "IMEI").label_only(),
+    row("8041", &[n(15)], "01+21+8040", "", "IMEI2").label_only(),
+    row("8042", &[n(32)], "01+21+8040", "", "ESIM").label_only(),
+    row("8043", &[n(18), n_to(2).optional()], "01+21+8040", "", "PSIM").label_only(),
+    row("8110", &[x_to(70).check(&[Coupon])], "", "", ""),
+    row("8111", &[n(4)], "255", "", "POINTS"),
+    row("8112", &[x_to(70).check(&[CouponOffer])], "", "", ""),
+    row("8200", &[x_to(70)], "01", "", "PRODUCT URL").label_only(),
+    row("90", &[x_to(30)], "", "", "INTERNAL"),
+    row("91", &[x_to(90)], "", "", "INTERNAL").up_to(99),
 ];
 
-const fn row(
-    ai: &'static str,
-    parts: &'static [Part],
-    requires: &'static str,
-    excludes: &'static str,
-    title: &'static str,
-) -> Row {
-    Row { ai: Ai::One(ai), parts, requires, excludes, title }
-}
+const SIZES: (usize, usize) = sizes(ENTRIES);
 
-/// Six digits of which 0 to 5 are decimals. Two of them with different decimals contradict each other, which
-/// parsing refuses, so they need not exclude themselves here.
-const fn measure(stem: &'static str, requires: &'static str, title: &'static str) -> Row {
-    Row { ai: Ai::Decimals { stem, max: 5 }, parts: MEASURE, requires, excludes: "", title }
-}
-
-/// Identifiers by their first two digits whose elements have a length known beforehand, identifier included, and
-/// so need no GS behind them. The list is closed for all time; everything else needs GS even if its format is fixed.
-pub(super) const PREDEFINED: &[(&str, usize)] = &[
-    ("00", 20),
-    ("01", 16),
-    ("02", 16),
-    ("03", 16),
-    ("04", 18),
-    ("11", 8),
-    ("12", 8),
-    ("13", 8),
-    ("14", 8),
-    ("15", 8),
-    ("16", 8),
-    ("17", 8),
-    ("18", 8),
-    ("19", 8),
-    ("20", 4),
-    ("31", 10),
-    ("32", 10),
-    ("33", 10),
-    ("34", 10),
-    ("35", 10),
-    ("36", 10),
-    ("41", 16),
-];
-
-/// The length of the value behind `ai`, when it is predefined.
-pub(super) fn predefined_length(ai: &str) -> Option<usize> {
-    let (_, total) = PREDEFINED.iter().find(|(prefix, _)| ai.starts_with(prefix))?;
-    total.checked_sub(ai.len())
-}
-
-/// The row whose identifier `data` starts with, and that identifier.
-pub(super) fn find(data: &str) -> Option<(&'static Row, &str)> {
-    TABLE.iter().find_map(|row| Some((row, row.ai.at_start_of(data)?)))
-}
-
-impl Ai {
-    fn at_start_of<'a>(&self, data: &'a str) -> Option<&'a str> {
-        match self {
-            Ai::One(ai) => data.starts_with(ai).then(|| &data[..ai.len()]),
-            Ai::Decimals { stem, max } => {
-                let last = data.strip_prefix(stem)?.as_bytes().first()?;
-                (b'0'..=b'0' + max).contains(last).then(|| &data[..=stem.len()])
-            }
-        }
-    }
-
-    /// How many decimals `ai`, one of this row's identifiers, tells of.
-    pub(super) fn decimals(&self, ai: &str) -> u8 {
-        match self {
-            Ai::One(_) => 0,
-            Ai::Decimals { .. } => ai.as_bytes().last().map_or(0, |digit| digit - b'0'),
-        }
-    }
-}
-
-/// Whether an identifier is meant by a pattern such as `31nn`.
-pub(super) fn matches_pattern(ai: &str, pattern: &str) -> bool {
-    let mut pairs = ai.bytes().zip(pattern.bytes());
-    ai.len() == pattern.len() && pairs.all(|(digit, wanted)| wanted == b'n' || digit == wanted)
-}
-
-impl Set {
-    pub(super) fn contains(self, byte: u8) -> bool {
-        match self {
-            Set::N => byte.is_ascii_digit(),
-            Set::X => byte.is_ascii_alphanumeric() || b"!\"%&'()*+,-./:;<=>?_".contains(&byte),
-        }
-    }
-
-    /// In words, for messages.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Set::N => "digits",
-            Set::X => "characters of GS1 set 82",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use alloc::format;
-    use alloc::string::{String, ToString};
-
-    use super::*;
-
-    /// A second list of the same facts: format, whether predefined (`*`), what it requires and excludes, title.
-    const EXPECTED: &[&str] = &[
-        "00 * N18 csum [] [] SSCC",
-        "01 * N14 csum [] [255,37] GTIN",
-        "02 * N14 csum [37] [01,03] CONTENT",
-        "10 X..20 [01,02,03,8006,8026] [] BATCH/LOT",
-        "11 * N6 yymmd0 [01,02,03,8006,8026] [] PROD DATE",
-        "13 * N6 yymmd0 [01,02,03,8006,8026] [] PACK DATE",
-        "15 * N6 yymmd0 [01,02,03,8006,8026] [] BEST BEFORE or BEST BY",
-        "17 * N6 yymmd0 [01,02,03,255,8006,8026] [] USE BY or EXPIRY",
-        "21 X..20 [01,03,8006] [235] SERIAL",
-        "254 X..20 [414] [] GLN EXTENSION COMPONENT",
-        "3100-3105 * N6 [01,02] [310n] NET WEIGHT (kg)",
-        "3300-3305 * N6 [00,01] [330n] GROSS WEIGHT (kg)",
-        "37 N..8 [00+02,00+8026] [] COUNT",
-        "400 X..30 [] [] ORDER NUMBER",
-        "410 * N13 csum [] [] SHIP TO LOC",
-        "414 * N13 csum [] [] LOC No.",
-    ];
-
-    fn describe(row: &Row) -> String {
-        let (ai, first, own) = match row.ai {
-            Ai::One(ai) => (ai.to_string(), ai.to_string(), String::new()),
-            Ai::Decimals { stem, max } => {
-                (format!("{stem}0-{stem}{max}"), format!("{stem}0"), format!("{stem}n"))
-            }
-        };
-        let predefined = if predefined_length(&first).is_some() { " *" } else { "" };
-        let mut parts = String::new();
-        for part in row.parts {
-            let set = if part.set == Set::N { "N" } else { "X" };
-            let dots = if part.min == part.max { "" } else { ".." };
-            let check = match part.read {
-                Read::Gtin | Read::Sscc | Read::Gln => " csum",
-                Read::Date(DayZero::LastOfMonth) => " yymmd0",
-                Read::Date(DayZero::Refused) => " yymmdd",
-                Read::Text | Read::Count | Read::Measure => "",
-            };
-            parts += &format!(" {set}{dots}{}{check}", part.max);
-        }
-        // A measure excludes itself with other decimals; parsing refuses that as a conflict.
-        let excludes = if own.is_empty() { row.excludes.to_string() } else { own };
-        format!("{ai}{predefined}{parts} [{}] [{excludes}] {}", row.requires, row.title)
-    }
-
-    #[test]
-    fn every_row_agrees_with_the_second_list() {
-        let described: alloc::vec::Vec<_> = TABLE.iter().map(describe).collect();
-        assert_eq!(described, EXPECTED);
-    }
-
-    #[test]
-    fn rows_are_sound() {
-        for (at, row) in TABLE.iter().enumerate() {
-            let sample = match row.ai {
-                Ai::One(ai) => ai.to_string(),
-                Ai::Decimals { stem, .. } => format!("{stem}0"),
-            };
-            let (found, ai) = find(&sample).unwrap();
-            assert_eq!((found, ai), (row, sample.as_str()), "another row hides it");
-            for other in &TABLE[at + 1..] {
-                assert!(other.ai.at_start_of(&sample).is_none(), "{sample} begins two identifiers");
-            }
-            let (last, fixed) = row.parts.split_last().unwrap();
-            assert!(last.min >= 1 && last.min <= last.max);
-            assert!(fixed.iter().all(|part| part.min == part.max), "only the last part may vary");
-            if let Some(length) = predefined_length(&sample) {
-                assert_eq!(row.parts.iter().map(|part| part.max).sum::<usize>(), length, "{sample}");
-                assert_eq!(last.min, last.max, "{sample}");
-            }
-        }
-    }
-
-    #[test]
-    fn identifiers_are_found() {
-        let check = |data: &str, expected| assert_eq!(find(data).map(|(_, ai)| ai), expected, "{data}");
-        check("0109506000134352", Some("01"));
-        check("3103001250", Some("3103"));
-        check("3105001250", Some("3105"));
-        check("3106001250", None);
-        check("310", None);
-        check("414", Some("414"));
-        check("41", None);
-        check("999", None);
-        check("", None);
-    }
-
-    #[test]
-    fn patterns() {
-        for (ai, pattern, expected) in [
-            ("3103", "310n", true),
-            ("3103", "31nn", true),
-            ("3103", "311n", false),
-            ("310", "310n", false),
-            ("01", "01", true),
-        ] {
-            assert_eq!(matches_pattern(ai, pattern), expected, "{ai} {pattern}");
-        }
-    }
-
-    #[test]
-    fn character_set_82_has_82_characters() {
-        assert_eq!((0..=255).filter(|byte| Set::X.contains(*byte)).count(), 82);
-    }
-}
+pub(super) static TABLE: [Row; ENTRIES.len()] = pack_rows(ENTRIES);
+pub(super) static PARTS: [Part; SIZES.1] = pack_parts(ENTRIES);
+pub(super) static TEXT: &str = match core::str::from_utf8(&pack_text::<{ SIZES.0 }>(ENTRIES)) {
+    Ok(text) => text,
+    // Only whole texts are put together.
+    Err(_) => "",
+};

@@ -15,6 +15,7 @@ fn check_bytes(raw: &[u8], expected: &str) {
     let scan = interpret(raw, 2026);
     let mut got = match scan.kind() {
         Kind::Plain(text) => format!("plain {text:?}"),
+        Kind::Url(text) => format!("url {text:?}"),
         Kind::Command(command) => format!("command {command:?}"),
         Kind::Location(location) => format!("location {}", location.code),
         kind => kind.name().to_string(),
@@ -195,6 +196,9 @@ fn retail_symbols() {
     check("]E05901234123457", "ean 05901234123457");
     check("]E00614141007349", "ean 00614141007349");
     check("]E0614141007349", "ean 00614141007349");
+    check("]E004252614", "ean 00042100005264");
+    check("]E004252615", "error !check_digit");
+    check("]E0425261", "error !symbology");
     check("]E496385074", "ean 00000096385074");
     check("]E05901234123458", "error !check_digit");
     check("]E096385074", "error !symbology");
@@ -202,7 +206,12 @@ fn retail_symbols() {
     check("]E4963850740", "error !symbology");
     check("]E3590123412345712", "ean 05901234123457 ?add_on_ignored");
     check("]E3590123412345712345", "ean 05901234123457 ?add_on_ignored");
-    check("]E359012341234571", "error !symbology");
+    check("]E359012341234571", "error !check_digit");
+    check("]E35901234123457123", "error !symbology");
+    check("]E361414100734912", "ean 00614141007349 ?add_on_ignored");
+    check("]E361414100734912345", "ean 00614141007349 ?add_on_ignored");
+    check("]E3590123412345x12", "error !symbology");
+    check("]E35901234123457x2", "error !symbology");
     check("]E3590123412345ä12", "error !symbology");
     check("]E112", "plain \"12\"");
     check("]I109506000134352", "ean 09506000134352");
@@ -227,6 +236,10 @@ fn without_aim_identifier_nothing_is_guessed() {
     check("09506000134352", "ean 09506000134352 ?no_aim_identifier");
     check("2388060112344", "ean 02388060112344 ?restricted_circulation ?no_aim_identifier");
     check("5901234123458", "plain \"5901234123458\" ?not_gtin");
+    check("04252614", "ean 00042100005264 ?no_aim_identifier");
+    check("04252615", "plain \"04252615\" ?not_gtin");
+    check("00000000", "ean 00000000000000 ?restricted_circulation ?no_aim_identifier");
+    check("01000009", "plain \"01000009\" ?ambiguous");
     check("0109506000134352", "plain \"0109506000134352\"");
     check(
         "010950600013435210ABC<GS>17260700",
@@ -244,7 +257,6 @@ fn without_aim_identifier_nothing_is_guessed() {
 #[test]
 fn plain_text_is_kept() {
     check(" A-01\t", "plain \" A-01\\t\"");
-    check("]Q1https://id.gs1.org/01/09506000134352", "plain \"https://id.gs1.org/01/09506000134352\"");
     check("]Q1grün", "plain \"grün\"");
     check_bytes(b"]d1gr\xfcn", "plain \"grün\"");
     check_bytes(b"\x00\xff", "plain \"\\0ÿ\"");
@@ -281,6 +293,58 @@ fn locations() {
 }
 
 #[test]
+fn links_and_other_urls() {
+    check(
+        "]Q1https://id.gs1.org/01/09506000134352/10/ABC123/21/987?17=260700",
+        "digital_link 09506000134352 01=09506000134352 10=ABC123 21=987 17=260700",
+    );
+    check("https://id.gs1.org/01/09506000134352", "digital_link 09506000134352 01=09506000134352");
+    check("]d1HTTPS://ID.GS1.ORG/00/106141411234567897", "digital_link 00=106141411234567897");
+    check(
+        "]Q1https://a/01/09506000134352?10=L",
+        "digital_link 09506000134352 01=09506000134352 10=L ?misplaced_qualifier",
+    );
+    check("]Q1https://a/8013/1987654Ad4X4bL5ttr2310c2K", "digital_link 8013=1987654Ad4X4bL5ttr2310c2K");
+    check("]Q1https://a/01/09506000134352?02=96385074", "error !length");
+    check("]Q1https://a/01/09506000134352/21/S/10/L", "error !digital_link");
+    check("]Q1https://a/01/09506000134353", "error !check_digit");
+    check("]Q1https://id.gs1.org/414/9506000111117/254/A-01", "location A-01 414=9506000111117 254=A-01");
+    check(
+        "]Q1https://a/415/9506000111117/8020/7?3911=978125",
+        "digital_link 415=9506000111117 8020=7 3911=978125",
+    );
+    check("]Q1https://a/00/106141411234567897?37=7", "digital_link 00=106141411234567897 37=7 ?missing_pair");
+    check("]Q1https://example.com/a?b=c", "url \"https://example.com/a?b=c\"");
+    check("]Q1https://a/01/9506000134352", "url \"https://a/01/9506000134352\" ?not_digital_link");
+    check("]Q1see https://example.com", "plain \"see https://example.com\"");
+    // A GS1 carrier holds element strings, not URLs.
+    check("]Q3https://id.gs1.org/01/09506000134352", "error !unknown_ai");
+}
+
+/// Nothing is read from a shop's own numbers until the site names its rules.
+#[test]
+fn variable_measure_is_the_sites_choice() {
+    let context = |country| Context { year: 2026, variable: VariableRules::of(country) };
+    let scan = |country, raw: &str| {
+        let scan = interpret_with(raw.as_bytes(), context(country));
+        let variable = scan.variable().map(|variable| (variable.item.to_u64(), variable.measure));
+        (variable, scan.findings().iter().map(|finding| finding.code).collect::<alloc::vec::Vec<_>>())
+    };
+    let weight = |digits, decimals| VariableMeasure::Weight(Decimal { digits, decimals });
+    assert_eq!(scan("fi", "]E02388060112344"), (Some((2_388_060_100_006, weight(1234, 3))), [].into()));
+    assert_eq!(scan("", "]E02388060112344"), (None, [Code::RestrictedCirculation].into()));
+    assert_eq!(scan("gb", "]E02388060112344"), (None, [Code::RestrictedCirculation].into()));
+    assert_eq!(
+        scan("de", "]E02811112068707"),
+        (None, [Code::RestrictedCirculation, Code::VariableMeasure].into())
+    );
+    assert_eq!(scan("fi", "2388060112344").1, [Code::NoAimIdentifier]);
+    // The rules are for shops' own numbers only.
+    assert_eq!(scan("fi", "]E05901234123457"), (None, [].into()));
+    assert_eq!(scan("fi", "]C10102388060112344"), (None, [].into()));
+}
+
+#[test]
 fn messages_carry_the_facts() {
     check_message("]C10109506000134353", "AI 01: GTIN 9506000134353 ends in check digit 3, expected 2");
     check_message("]C1010950600013435217260231", "AI 17: 2026-02 has no day 31");
@@ -291,6 +355,13 @@ fn messages_carry_the_facts() {
     check_message(
         "]C10109506000134352<GS><GS>10A",
         "separator at position 17 where an application identifier should be",
+    );
+    check_message("]C101950600013435", "AI 01 at position 2 needs 14 characters, got 12");
+    check_message("]C14222761", "AI 422 at position 3 needs 3 characters, got 4");
+    check_message("]C1422999", "AI 422: \"999\" at position 3 is not a country number of ISO 3166");
+    check_message(
+        "01000009",
+        "is EAN-8 00000001000009 and UPC-E 00010000000009 at once: switch the scanner's AIM identifiers on",
     );
     check_message("]C1010950600013435210", "AI 10 at position 18 needs 1 to 20 characters, got 0");
     check_message(
@@ -326,11 +397,17 @@ fn every_code_has_its_own_name() {
         Code::Separator,
         Code::Conflict,
         Code::Symbology,
+        Code::Component,
+        Code::DigitalLink,
         Code::Command,
         Code::MissingPair,
         Code::ForbiddenPair,
         Code::NoAimIdentifier,
         Code::NotGtin,
+        Code::Ambiguous,
+        Code::MisplacedQualifier,
+        Code::NotDigitalLink,
+        Code::VariableMeasure,
         Code::UnknownAim,
         Code::UnmarkedGs1,
         Code::AddOnIgnored,
