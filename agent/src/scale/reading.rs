@@ -268,6 +268,9 @@ pub enum FaultKind {
     /// The check value does not match.
     #[error("the checksum does not match")]
     Checksum,
+    /// The next frame begins where the check value should stand.
+    #[error("the frame ends without its checksum")]
+    ChecksumMissing,
     /// Not of this protocol's grammar.
     #[error("not understood: {expected}")]
     Malformed {
@@ -309,6 +312,7 @@ impl FaultKind {
             FaultKind::Parity => "parity",
             FaultKind::Noise => "noise",
             FaultKind::Checksum => "checksum",
+            FaultKind::ChecksumMissing => "checksum_missing",
             FaultKind::Malformed { .. } => "malformed",
             FaultKind::UnknownUnit { .. } => "unknown_unit",
             FaultKind::MissingUnit => "missing_unit",
@@ -326,6 +330,7 @@ impl FaultKind {
             FaultKind::Truncated | FaultKind::Checksum | FaultKind::Noise => {
                 "check the cable, its length and its shield"
             }
+            FaultKind::ChecksumMissing => "set checksum = false for this device",
             FaultKind::Parity => "set the line settings of the scale's menu, for example line = \"9600 7E1\"",
             FaultKind::UnknownUnit { .. } => "switch the scale to kg, g or lb",
             FaultKind::MissingUnit => "set unit = \"kg\" (or the scale's unit) for this device",
