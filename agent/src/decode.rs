@@ -4,22 +4,22 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use stockwire_protocol::gs1::{self, SCAN_BYTES_MAX};
+use stockwire_protocol::gs1::{self, Context, SCAN_BYTES_MAX, VariableMeasure};
 
 use crate::scale::{self, FrameFault, Reading, ScaleDecoder, ScaleOptions};
 
 /// One scan per line of input. CR before the line's end is dropped; GS, AIM identifier and everything else are data.
 #[derive(Debug)]
 pub struct ScanLines {
-    year: u16,
+    context: Context,
     /// The line so far; at most one byte longer than any scan.
     line: Vec<u8>,
 }
 
 impl ScanLines {
-    /// `year`: the current one, for the century of dates.
-    pub fn new(year: u16) -> Self {
-        Self { year, line: Vec::new() }
+    /// `context`: the year, and how the site reads numbers of variable measure.
+    pub fn new(context: Context) -> Self {
+        Self { context, line: Vec::new() }
     }
 
     /// More input, split anywhere. Gives the JSON lines of the scans that ended.
@@ -42,13 +42,13 @@ impl ScanLines {
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        (!line.is_empty()).then(|| scan(&line, self.year))
+        (!line.is_empty()).then(|| scan(&line, self.context))
     }
 }
 
 /// The JSON line of one scan.
-pub fn scan(raw: &[u8], year: u16) -> String {
-    let scan = gs1::interpret(raw, year);
+pub fn scan(raw: &[u8], context: Context) -> String {
+    let scan = gs1::interpret_with(raw, context);
     let elements = scan.elements().iter();
     let findings = scan.findings().iter();
     json(&ScanLine {
@@ -57,6 +57,11 @@ pub fn scan(raw: &[u8], year: u16) -> String {
         kind: scan.kind().name(),
         elements: elements.map(|e| ElementLine { ai: e.ai(), value: e.value(), title: e.title() }).collect(),
         gtin: scan.gtin().map(|gtin| gtin.to_string()),
+        variable: scan.variable().map(|variable| match variable.measure {
+            VariableMeasure::Weight(kg) => VariableLine { measure: "weight", value: kg.to_string() },
+            VariableMeasure::Price(price) => VariableLine { measure: "price", value: price.to_string() },
+            VariableMeasure::Count(count) => VariableLine { measure: "count", value: count.to_string() },
+        }),
         findings: findings
             .map(|finding| FindingLine {
                 severity: finding.severity().as_str(),
@@ -119,7 +124,16 @@ struct ScanLine<'a> {
     kind: &'static str,
     elements: Vec<ElementLine<'a>>,
     gtin: Option<String>,
+    /// Only where the site's rules read one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variable: Option<VariableLine>,
     findings: Vec<FindingLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct VariableLine {
+    measure: &'static str,
+    value: String,
 }
 
 #[derive(Serialize)]
@@ -171,12 +185,14 @@ fn json(line: &impl Serialize) -> String {
 mod tests {
     use super::*;
 
+    const CONTEXT: Context = Context { year: 2026, variable: None };
+
     fn scans(input: &[u8]) -> Vec<String> {
-        let mut lines = ScanLines::new(2026);
+        let mut lines = ScanLines::new(CONTEXT);
         let mut printed = lines.handle_bytes(input);
         printed.extend(lines.finish());
         for at in 0..input.len().min(200) {
-            let mut split = ScanLines::new(2026);
+            let mut split = ScanLines::new(CONTEXT);
             let parts = [split.handle_bytes(&input[..at]), split.handle_bytes(&input[at..])].concat();
             assert_eq!(parts.into_iter().chain(split.finish()).collect::<Vec<_>>(), printed, "split at {at}");
         }
@@ -202,13 +218,42 @@ mod tests {
     #[test]
     fn findings_tell_warnings_from_errors() {
         let finding = |raw: &str| {
-            let line: serde_json::Value = serde_json::from_str(&scan(raw.as_bytes(), 2026)).unwrap();
+            let line: serde_json::Value = serde_json::from_str(&scan(raw.as_bytes(), CONTEXT)).unwrap();
             let finding = &line["findings"][0];
             assert!(finding["message"].is_string(), "{line}");
             format!("{} {} {}", line["kind"], finding["severity"], finding["code"]).replace('"', "")
         };
         assert_eq!(finding("4006381333931"), "ean warning no_aim_identifier");
         assert_eq!(finding("]E04006381333932"), "error error check_digit");
+    }
+
+    #[test]
+    fn every_kind_has_its_name() {
+        for (raw, kind) in [
+            ("]C10109506000134352", "gs1"),
+            ("]Q1https://id.gs1.org/01/09506000134352", "digital_link"),
+            ("]E09506000134352", "ean"),
+            ("]C0SHELF", "plain"),
+            ("]Q1https://example.com", "url"),
+            ("SW:CMD:DONE", "command"),
+            ("SW:LOC:A-01", "location"),
+            ("]C1", "error"),
+        ] {
+            let line: serde_json::Value = serde_json::from_str(&scan(raw.as_bytes(), CONTEXT)).unwrap();
+            assert_eq!((&line["kind"], line.get("variable")), (&serde_json::json!(kind), None), "{raw}");
+        }
+    }
+
+    #[test]
+    fn variable_measure_by_the_sites_rules() {
+        let context = Context { variable: gs1::VariableRules::of("fi"), ..CONTEXT };
+        assert_eq!(
+            scan(b"]E02388060112344", context),
+            concat!(
+                r#"{"raw":"]E02388060112344","symbology":"EAN-13","kind":"ean","elements":[],"#,
+                r#""gtin":"02388060100006","variable":{"measure":"weight","value":"1.234"},"findings":[]}"#,
+            )
+        );
     }
 
     #[test]

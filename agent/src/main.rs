@@ -20,6 +20,7 @@ use stockwire_agent::io::serial;
 use stockwire_agent::io::socket::{self, Ask};
 use stockwire_agent::io::sqlite_journal::OpenError;
 use stockwire_agent::scale::{SCALES, ScaleOptions, Unit};
+use stockwire_protocol::gs1;
 
 mod journal_command;
 mod sheet_command;
@@ -75,7 +76,11 @@ enum Command {
 #[derive(Subcommand)]
 enum Decode {
     /// Barcodes, one in each line.
-    Scan,
+    Scan {
+        /// Reads weights in shops' own EAN-13 by the rules of this country, such as `de`; without it, none.
+        #[arg(long, value_name = "COUNTRY")]
+        variable_measure: Option<String>,
+    },
     /// What a scale sends.
     Scale {
         /// The scale's protocol; a wrong name lists them all.
@@ -134,13 +139,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Devices { json } => devices(json),
-        Command::Decode(Decode::Scan) => {
-            let mut lines = ScanLines::new(Clock::new(None).year());
-            each_chunk(|chunk| match chunk {
-                Some(bytes) => lines.handle_bytes(bytes),
-                None => lines.finish().into_iter().collect(),
-            })
-        }
+        Command::Decode(Decode::Scan { variable_measure }) => decode_scan(variable_measure.as_deref()),
         Command::Decode(Decode::Scale { protocol, unit }) => decode_scale(&protocol, unit.as_deref()),
         Command::Journal(command) => {
             // Only where the journal is matters, and a file can be named without a configuration.
@@ -199,6 +198,16 @@ fn devices(json: bool) -> anyhow::Result<ExitCode> {
         writeln!(out, "No serial port is plugged in.")?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn decode_scan(country: Option<&str>) -> anyhow::Result<ExitCode> {
+    let variable =
+        country.map(gs1::VariableRules::parse).transpose().map_err(|error| Usage(error.to_string()))?;
+    let mut lines = ScanLines::new(gs1::Context { year: Clock::new(None).year(), variable });
+    each_chunk(|chunk| match chunk {
+        Some(bytes) => lines.handle_bytes(bytes),
+        None => lines.finish().into_iter().collect(),
+    })
 }
 
 fn decode_scale(protocol: &str, unit: Option<&str>) -> anyhow::Result<ExitCode> {

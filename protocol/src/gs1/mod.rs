@@ -47,4 +47,6 @@ pub use key::{Gln, Gtin, KeyError, Sscc, check_digit};
 pub use retail::expand_upc_e;
 pub use scan::{Context, Kind, SCAN_BYTES_MAX, Scan, interpret, interpret_with};
 pub use symbology::{Content, Symbology};
-pub use variable_measure::{VARIABLE_RULES, Variable, VariableMeasure, VariableMeasureError, VariableRules};
+pub use variable_measure::{
+    UnknownRulesError, VARIABLE_RULES, Variable, VariableMeasure, VariableMeasureError, VariableRules,
+};

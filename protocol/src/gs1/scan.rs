@@ -4,13 +4,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::command::{self, Command, LocationCode, Ours};
+use super::decimal::Decimal;
 use super::digital_link::{self, Link};
 use super::element::{Element, ElementError, ElementString};
 use super::finding::{Code, Finding};
 use super::key::Gtin;
 use super::retail;
 use super::symbology::{self, Content, Symbology};
-use super::variable_measure::{Variable, VariableRules};
+use super::variable_measure::{Variable, VariableMeasure, VariableRules};
 
 /// The largest symbol there is, a QR Code of 7089 digits, and its AIM identifier. More is noise on the line.
 pub const SCAN_BYTES_MAX: usize = 7089 + 3;
@@ -117,12 +118,29 @@ impl Scan {
         &self.read.elements
     }
 
-    /// The trade item scanned. Not the content of a licence plate, which is
-    /// [`ElementString::content_gtin`]; never set for a refused scan.
+    /// The trade item scanned; of a number of variable measure, the item that the piece is one of. Not the content of
+    /// a licence plate, which is [`ElementString::content_gtin`]; never set for a refused scan.
     pub fn gtin(&self) -> Option<Gtin> {
-        match self.read.kind {
-            Kind::Ean(gtin) => Some(gtin),
-            _ => self.read.elements.gtin(),
+        match (self.read.variable, &self.read.kind) {
+            (Some(variable), _) => Some(variable.item),
+            (None, Kind::Ean(gtin)) => Some(*gtin),
+            (None, _) => self.read.elements.gtin(),
+        }
+    }
+
+    /// What the piece weighs without its packaging: AI 310n, or inside a number of variable measure.
+    pub fn net_weight_kg(&self) -> Option<Decimal> {
+        match self.read.variable.map(|variable| variable.measure) {
+            Some(VariableMeasure::Weight(kg)) => Some(kg),
+            _ => self.read.elements.net_weight_kg(),
+        }
+    }
+
+    /// How many pieces: AI 37, AI 30, or inside a number of variable measure.
+    pub fn count(&self) -> Option<u32> {
+        match self.read.variable.map(|variable| variable.measure) {
+            Some(VariableMeasure::Count(count)) => Some(count),
+            _ => self.read.elements.count().or_else(|| self.read.elements.variable_count()),
         }
     }
 

@@ -339,6 +339,13 @@ fn variable_measure_is_the_sites_choice() {
         (None, [Code::RestrictedCirculation, Code::VariableMeasure].into())
     );
     assert_eq!(scan("fi", "2388060112344").1, [Code::NoAimIdentifier]);
+    let ham = interpret_with(b"]E02388060112344", context("fi"));
+    assert_eq!(ham.gtin().map(Gtin::to_u64), Some(2_388_060_100_006));
+    assert_eq!((ham.net_weight_kg(), ham.count()), (Some(Decimal { digits: 1234, decimals: 3 }), None));
+    let eggs = interpret_with(b"]E02511119000129", context("de"));
+    assert_eq!((eggs.count(), eggs.findings()), (Some(12), &[][..]));
+    let label = interpret_with(b"]C101095060001343523103001250\x1d3012", context("fi"));
+    assert_eq!((label.net_weight_kg().map(|kg| kg.digits), label.count()), (Some(1250), Some(12)));
     // The rules are for shops' own numbers only.
     assert_eq!(scan("fi", "]E05901234123457"), (None, [].into()));
     assert_eq!(scan("fi", "]C10102388060112344"), (None, [].into()));

@@ -66,6 +66,14 @@ pub struct VariableMeasureError {
     pub got: char,
 }
 
+/// A country whose rules are not known here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no rules of variable measure for {country:?}: there are de, dk, ee, fi, gb, lt, lv, no and se")]
+pub struct UnknownRulesError {
+    /// What was asked for.
+    pub country: String,
+}
+
 /// One prefix of a country.
 #[derive(PartialEq, Eq, Debug)]
 struct Row {
@@ -138,6 +146,14 @@ impl VariableRules {
     /// The rules of a country, by its code of two letters.
     pub fn of(country: &str) -> Option<&'static Self> {
         VARIABLE_RULES.iter().find(|rules| rules.country == country)
+    }
+
+    /// The same from a configuration or a command line.
+    ///
+    /// # Errors
+    /// When there are none; it names those that there are.
+    pub fn parse(country: &str) -> Result<&'static Self, UnknownRulesError> {
+        Self::of(country).ok_or_else(|| UnknownRulesError { country: country.chars().take(16).collect() })
     }
 
     /// Reads a number of 13 digits; `None` when its prefix has no variable measure in this country.
@@ -252,8 +268,12 @@ mod tests {
         check("se", "5901234123457", "nothing");
         check("se", "96385074", "nothing");
         check("se", "22388060112348", "nothing");
-        assert_eq!(VariableRules::of("xx"), None);
         assert_eq!(VariableRules::of(""), None);
+        let error = VariableRules::parse("xx").unwrap_err().to_string();
+        for rules in VARIABLE_RULES {
+            assert_eq!(VariableRules::parse(rules.country), Ok(rules));
+            assert!(error.contains(rules.country), "{error}");
+        }
     }
 
     #[test]
