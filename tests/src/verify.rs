@@ -159,12 +159,12 @@ fn demo(stage: &Running) -> Result<u64> {
 
 fn real(stage: &Running) -> Result<u64> {
     // What the tests would install by themselves, but with its progress shown.
-    for tool in [Tool::Mosquitto, Tool::MosquittoClients, Tool::Tryton, Tool::Vendure] {
+    for tool in [Tool::Mosquitto, Tool::MosquittoClients, Tool::Tryton, Tool::Vendure, Tool::BarcodeReaders] {
         ensure_tool(tool)?;
     }
     // In the profile of the tests stage, whose builds are there; one test at a time, because each starts an ERP, a shop
     // and a broker of its own.
-    let files = ["mqtt_link", "agent_uplink", "sqlite_journal", "broker", "real_peers", "e2e_real"];
+    let files = ["mqtt_link", "agent_uplink", "sqlite_journal", "broker", "real_peers", "e2e_real", "sheet"];
     let mut arguments = vec!["test", "--locked", "--workspace", "--no-fail-fast"];
     files.iter().for_each(|file| arguments.extend(["--test", file]));
     let ignored = ["--", "--ignored", "--test-threads", "1", "--nocapture"];

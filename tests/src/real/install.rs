@@ -35,6 +35,8 @@ pub enum Tool {
     CborReader,
     /// The judge of service units.
     SystemdAnalyze,
+    /// Readers of bar and square codes, and what makes pictures of pages for them.
+    BarcodeReaders,
 }
 
 /// How to get each tool.
@@ -105,6 +107,20 @@ static TOOLS: &[(Tool, Recipe)] = &[
         Recipe::Debian {
             packages: &["systemd"],
             check: Check { run: &["systemd-analyze", "--version"], says: "systemd" },
+        },
+    ),
+    (
+        Tool::BarcodeReaders,
+        Recipe::Debian {
+            packages: &["zbar-tools", "dmtx-utils", "poppler-utils", "librsvg2-bin"],
+            check: Check {
+                run: &[
+                    "sh",
+                    "-c",
+                    "zbarimg --version && dmtxread --version && pdftoppm -v && rsvg-convert --version && echo complete",
+                ],
+                says: "complete",
+            },
         },
     ),
 ];
