@@ -44,6 +44,8 @@ pub mod doctor;
 
 pub mod sheet;
 
+pub mod watch;
+
 pub mod config;
 
 pub mod io;

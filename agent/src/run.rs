@@ -310,7 +310,13 @@ impl Agent {
                 let stations: Vec<_> = self
                     .places
                     .iter()
-                    .map(|place| serde_json::json!({ "name": place.name(), "screen": place.screen() }))
+                    .map(|place| {
+                        serde_json::json!({
+                            "name": place.name(),
+                            "screen": place.screen(),
+                            "glimpse": place.glimpse(now),
+                        })
+                    })
                     .collect();
                 let health = self.health(now).to_json();
                 match serde_json::from_str::<serde_json::Value>(&health) {

@@ -14,6 +14,7 @@ use crate::journal::JournalError;
 use crate::scale::ScaleDecoder;
 use crate::scanner::{LineCounts, ScannerDecoder};
 use crate::station::{self, Action, Recorded, Screen, Station, Ticket};
+use crate::watch::glance::{Glance, Glimpse};
 
 /// ASCII BEL.
 const BELL: u8 = 7;
@@ -32,6 +33,8 @@ pub(super) struct Place {
     last_scanner: usize,
     /// Taken from the station, not yet given to the journal.
     records: Vec<(Ticket, Vec<Event>)>,
+    /// For displays.
+    glance: Glance,
 }
 
 /// Which device of a station.
@@ -106,6 +109,7 @@ impl Place {
             scale,
             last_scanner: 0,
             records: Vec::new(),
+            glance: Glance::default(),
         }
     }
 
@@ -115,6 +119,10 @@ impl Place {
 
     pub(super) fn screen(&self) -> &Screen {
         self.station.screen()
+    }
+
+    pub(super) fn glimpse(&self, now: Duration) -> Glimpse {
+        self.glance.glimpse(now)
     }
 
     pub(super) fn handle_catalogue(&mut self, catalogue: Arc<Catalogue>) {
@@ -179,6 +187,7 @@ impl Place {
             }
             PortEvent::Closed(closed) => {
                 scale.decoder.handle_end();
+                self.glance.handle_scale_lost();
                 scale.line.lost(&self.name, device, closed);
             }
             PortEvent::Bytes(bytes) => scale.decoder.handle_bytes(now, &bytes),
@@ -204,6 +213,7 @@ impl Place {
                     scale.line.fault(now, &self.name, device, fault.to_string(), fault.kind.hint());
                 }
             }
+            self.glance.handle_weight(now, &reply);
             self.station.handle_weight(now, when, reply);
         }
     }
@@ -250,7 +260,10 @@ impl Place {
         while let Some(action) = self.station.poll_action() {
             match action {
                 Action::Record { ticket, events } => self.records.push((ticket, events)),
-                Action::Signal { signal, message } => self.signal(signal, &message),
+                Action::Signal { signal, message } => {
+                    self.glance.handle_signal(now, signal, &message);
+                    self.signal(signal, &message);
+                }
                 Action::RequestWeight => {
                     if let Some(scale) = &mut self.scale
                         && let Some(bytes) = scale.decoder.request()
