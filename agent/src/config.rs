@@ -12,9 +12,11 @@ use stockwire_protocol::gs1::Gln;
 use stockwire_protocol::{AgentId, DeviceId, SiteId, StationId};
 use toml::de::{DeTable, DeValue};
 
+use crate::port::PortName;
 use crate::scale::{self, ScaleOptions, ScaleProtocol, StatusBits, Unit};
-use crate::scanner::{self, IDLE_GAP_DEFAULT, ScannerOptions, ScannerProtocol};
-use crate::serial::LineSettings;
+use crate::scanner::layout::Layout;
+use crate::scanner::{self, Feedback, ScannerOptions, ScannerProtocol, Source};
+use crate::serial::{Attachment, LineSettings};
 use crate::station::BOUNCE_DEFAULT;
 
 mod reader;
@@ -107,26 +109,25 @@ pub struct ScannerConfig {
     /// Its name, unique at its station.
     pub device: DeviceId,
     /// The port.
-    pub port: PathBuf,
+    pub port: PortName,
     /// How it speaks.
     pub protocol: &'static dyn ScannerProtocol,
     /// How bits go over the line.
     pub line: LineSettings,
-    /// Prefix, suffix and so on.
+    /// Prefix, suffix, feedback and so on.
     pub options: ScannerOptions,
     /// The same code again within this time is one piece.
     pub bounce: Duration,
-    /// Whether it beeps on command.
-    pub feedback: Feedback,
 }
 
-/// What is written back to a scanner after each read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feedback {
-    /// Nothing.
-    None,
-    /// BEL once for recorded, twice for understood, three times for anything else.
-    Bell,
+impl ScannerConfig {
+    /// How its port is opened.
+    pub fn attachment(&self) -> Attachment {
+        match self.protocol.source() {
+            Source::Serial => Attachment::Serial(self.line),
+            Source::Keyboard => Attachment::Keyboard,
+        }
+    }
 }
 
 /// A scale and its port.
@@ -135,7 +136,7 @@ pub struct ScaleConfig {
     /// Its name.
     pub device: DeviceId,
     /// The port.
-    pub port: PathBuf,
+    pub port: PortName,
     /// How it speaks.
     pub protocol: &'static dyn ScaleProtocol,
     /// How bits go over the line.
@@ -305,7 +306,7 @@ fn read_stations(root: &Section<'_>) -> Option<Vec<StationConfig>> {
     stations
 }
 
-fn read_station(station: &Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<StationConfig> {
+fn read_station(station: &Section<'_>, ports: &mut BTreeSet<PortName>) -> Option<StationConfig> {
     let name = station.required("name", |value| text(value, "a station name", str::parse::<StationId>));
     let sections = station.sections("scanner");
     if sections.is_empty() || sections.len() > SCANNERS_MAX {
@@ -334,7 +335,7 @@ fn read_station(station: &Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<
     })
 }
 
-fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<ScannerConfig> {
+fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PortName>) -> Option<ScannerConfig> {
     let default_device = DeviceId::new("scanner").ok()?;
     let device =
         section.or("device", default_device, |value| text(value, "a device name", str::parse::<DeviceId>));
@@ -349,7 +350,7 @@ fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<S
     let defaults = ScannerOptions::default();
     let prefix = section.or("prefix", defaults.prefix, affix);
     let suffix = section.or("suffix", defaults.suffix, affix);
-    let default_gap = IDLE_GAP_DEFAULT.as_millis() as u64;
+    let default_gap = protocol.map_or(defaults.gap, |protocol| protocol.gap()).as_millis() as u64;
     let gap_ms = section.or("gap_ms", default_gap, |value| number(value, 10..=2_000, " of milliseconds"));
     let gs_substitute = section.or("gs_substitute", None, |value| {
         unless_empty(value, "one ASCII character, or \"\"", |one| match one.as_bytes() {
@@ -360,14 +361,30 @@ fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<S
     let default_bounce = BOUNCE_DEFAULT.as_millis() as u64;
     let bounce_ms =
         section.or("bounce_ms", default_bounce, |value| number(value, 0..=10_000, " of milliseconds"));
-    let feedback = section.or("feedback", Feedback::None, |value| match value.as_str() {
-        Some("none") => Ok(Feedback::None),
-        Some("bell") => Ok(Feedback::Bell),
-        _ => Err(expected("none or bell", value)),
+    let feedbacks = protocol.map_or(&[Feedback::None][..], |protocol| protocol.feedbacks());
+    let feedback = section.or("feedback", feedbacks[0], |value| {
+        let words: Vec<&str> = feedbacks.iter().map(|feedback| feedback.as_str()).collect();
+        let named = feedbacks.iter().find(|feedback| Some(feedback.as_str()) == value.as_str());
+        named.copied().ok_or_else(|| expected(&one_of(&words), value))
     });
+    let layout = section.or("layout", Layout::Us, |value| text(value, "a keyboard layout", str::parse));
+    if let Some(protocol) = protocol {
+        // Whoever sets one of these expects it to do something; the default layout does nothing anywhere else.
+        let is_set = |key: &'static str| section.has(key) && (key != "layout" || layout != Some(Layout::Us));
+        for key in protocol.unused().iter().copied().filter(|key| is_set(key)) {
+            section.fault(key, format!("is not used by protocol {}: remove it", protocol.name()));
+        }
+    }
     let gap = gap_ms.map(Duration::from_millis);
     let options = (|| {
-        Some(ScannerOptions { prefix: prefix?, suffix: suffix?, gap: gap?, gs_substitute: gs_substitute? })
+        Some(ScannerOptions {
+            prefix: prefix?,
+            suffix: suffix?,
+            gap: gap?,
+            gs_substitute: gs_substitute?,
+            feedback: feedback?,
+            layout: layout?,
+        })
     })();
     if let Some(Err(what)) = options.as_ref().map(ScannerOptions::check) {
         section
@@ -381,11 +398,10 @@ fn read_scanner(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<S
         line: line?,
         options: options?,
         bounce: Duration::from_millis(bounce_ms?),
-        feedback: feedback?,
     })
 }
 
-fn read_scale(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<ScaleConfig> {
+fn read_scale(section: Section<'_>, ports: &mut BTreeSet<PortName>) -> Option<ScaleConfig> {
     let default_device = DeviceId::new("scale").ok()?;
     let device =
         section.or("device", default_device, |value| text(value, "a device name", str::parse::<DeviceId>));
@@ -427,10 +443,10 @@ fn read_scale(section: Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<Sca
 }
 
 /// A port belongs to one device: two readers would each get half of the bytes.
-fn read_port(section: &Section<'_>, ports: &mut BTreeSet<PathBuf>) -> Option<PathBuf> {
-    let port = section.required("port", path)?;
+fn read_port(section: &Section<'_>, ports: &mut BTreeSet<PortName>) -> Option<PortName> {
+    let port = section.required("port", |value| text(value, "a port", str::parse::<PortName>))?;
     if !ports.insert(port.clone()) {
-        section.fault("port", format!("{} is used by another device too", port.display()));
+        section.fault("port", format!("{port} is used by another device too"));
     }
     Some(port)
 }
@@ -461,14 +477,13 @@ fn unless_empty<T, E: fmt::Display>(
 
 impl fmt::Debug for ScannerConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, port, protocol, line, options, bounce, feedback } = self;
+        let Self { device, port, protocol, line, options, bounce } = self;
         f.debug_tuple(protocol.name())
             .field(device)
             .field(port)
             .field(line)
             .field(options)
             .field(bounce)
-            .field(feedback)
             .finish()
     }
 }
@@ -478,8 +493,7 @@ impl PartialEq for ScannerConfig {
         let key = |config: &Self| {
             (config.device.clone(), config.port.clone(), config.protocol.name(), config.bounce)
         };
-        key(self) == key(other)
-            && (self.line, &self.options, self.feedback) == (other.line, &other.options, other.feedback)
+        key(self) == key(other) && (self.line, &self.options) == (other.line, &other.options)
     }
 }
 

@@ -88,6 +88,8 @@ pub struct DeviceHealth {
     pub counts: LineCounts,
     /// The last fault of its line and what to check.
     pub last_fault: Option<Fault>,
+    /// What came over its line last, control characters escaped.
+    pub last_bytes: String,
 }
 
 /// How a device stands. Silence is no fault in a scanner and one in a scale that was asked.
@@ -398,6 +400,7 @@ mod tests {
                 state: DeviceState::Working,
                 counts: LineCounts::default(),
                 last_fault: None,
+                last_bytes: String::new(),
             }],
             clock: ClockHealth { synced: true, unix_ms: 0 },
             disk: DiskHealth { free_bytes: 1 << 30, read_only: false },

@@ -18,6 +18,8 @@
 
 pub mod serial;
 
+pub mod port;
+
 pub mod scanner;
 
 pub mod scale;
@@ -47,6 +49,8 @@ pub mod sheet;
 pub mod watch;
 
 pub mod config;
+
+pub mod devices;
 
 pub mod io;
 

@@ -13,15 +13,17 @@ use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use stockwire_agent::config::{self, Config, LogLevel};
 use stockwire_agent::decode::{ScaleLines, ScanLines};
+use stockwire_agent::devices;
 use stockwire_agent::doctor::{self, Configured, Observed, Verdict};
 use stockwire_agent::io::clock::Clock;
 use stockwire_agent::io::mqtt::TlsFiles;
-use stockwire_agent::io::serial;
+use stockwire_agent::io::ports::{self, Roots};
 use stockwire_agent::io::socket::{self, Ask};
 use stockwire_agent::io::sqlite_journal::OpenError;
 use stockwire_agent::scale::{SCALES, ScaleOptions, Unit};
 use stockwire_protocol::gs1;
 
+mod devices_command;
 mod journal_command;
 mod sheet_command;
 
@@ -44,12 +46,8 @@ enum Command {
     CheckConfig,
     /// Print the default configuration, which is the manual.
     PrintConfig,
-    /// List the serial ports that are there, by the names to configure.
-    Devices {
-        /// For machines.
-        #[arg(long)]
-        json: bool,
-    },
+    /// List the ports that are there, by the names to configure, and what is on them.
+    Devices(devices_command::DevicesCommand),
     /// Show what the agent would understand: bytes on standard input, one line of JSON for each read.
     #[command(subcommand)]
     Decode(Decode),
@@ -132,13 +130,17 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
                 config.agent,
                 config.stations.len()
             );
+            let found = ports::list(&Roots::default()).context("listing the ports")?;
+            for warning in devices::warnings(&devices::configured(&config), &found) {
+                println!("warning: {warning}");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Command::PrintConfig => {
             io::stdout().write_all(config::DEFAULT.as_bytes())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Devices { json } => devices(json),
+        Command::Devices(command) => devices_command::execute(command, &cli.config, || load(&cli.config)),
         Command::Decode(Decode::Scan { variable_measure }) => decode_scan(variable_measure.as_deref()),
         Command::Decode(Decode::Scale { protocol, unit }) => decode_scale(&protocol, unit.as_deref()),
         Command::Journal(command) => {
@@ -181,23 +183,6 @@ fn log_to_stderr(level: LogLevel) {
         .with_target(false);
     // The system's log puts its own time before each line.
     if std::env::var_os("JOURNAL_STREAM").is_some() { lines.without_time().init() } else { lines.init() }
-}
-
-fn devices(json: bool) -> anyhow::Result<ExitCode> {
-    let listings = serial::list(Path::new("/dev")).context("listing /dev")?;
-    let mut out = io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string(&listings)?)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    for listing in &listings {
-        let note = if listing.stable { "" } else { "  (may be another device after the next start)" };
-        writeln!(out, "{}  -> {}{note}", listing.use_name.display(), listing.device.display())?;
-    }
-    if listings.is_empty() {
-        writeln!(out, "No serial port is plugged in.")?;
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn decode_scan(country: Option<&str>) -> anyhow::Result<ExitCode> {
@@ -328,15 +313,11 @@ fn observe(path: &Path) -> Observed {
         .map_err(|error| format!("{}: {error}", config.socket.display()));
     if observed.status.is_err() {
         observed.broker = Some(reach(&config.broker.host, config.broker.port));
-        let ports = config.stations.iter().flat_map(|station| {
-            station
-                .scanners
-                .iter()
-                .map(|scanner| &scanner.port)
-                .chain(station.scale.as_ref().map(|scale| &scale.port))
-        });
-        observed.missing_ports =
-            ports.filter(|port| !port.exists()).map(|port| port.display().to_string()).collect();
+        observed.missing_ports = devices::configured(&config)
+            .into_iter()
+            .filter(|device| ports::resolve(&device.port, device.keyboard).is_err())
+            .map(|device| format!("{} of {}", device.port, device.name))
+            .collect();
     }
     observed
 }

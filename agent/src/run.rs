@@ -21,14 +21,17 @@ use tokio::sync::mpsc;
 
 use crate::catalogue::{self, Assembler};
 use crate::config::Config;
+use crate::devices as devices_table;
 use crate::health::{CatalogueHealth, ClockHealth, DiskHealth, Health};
 use crate::io::clock::Clock;
 use crate::io::file;
 use crate::io::mqtt::{Link, LinkEvent};
+use crate::io::ports::{self, Roots};
 use crate::io::serial::{self, PortEvent};
 use crate::io::socket::{Ask, Door, Question};
 use crate::io::systemd::Notify;
 use crate::journal::{Journal as _, ReadLimit};
+use crate::serial::Attachment;
 
 mod devices;
 mod lives;
@@ -96,6 +99,14 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let catalogue_path = catalogue_path(&config);
     let assembler = load_catalogue(&config, &catalogue_path);
 
+    match ports::list(&Roots::default()) {
+        Ok(found) => {
+            for warning in devices_table::warnings(&devices_table::configured(&config), &found) {
+                tracing::warn!(warning, "a port is named by a number");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "the ports cannot be listed"),
+    }
     let (questions, question_receiver) = mpsc::channel(WAITING_MAX);
     let door = Door::open(&config.socket, questions).with_context(|| {
         format!("the local socket {} (local.socket): does its directory exist?", config.socket.display())
@@ -114,15 +125,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for (at, station) in config.stations.iter().enumerate() {
         let catalogue = Arc::clone(assembler.current());
         places.push(Place::new(&config, station, catalogue, |slot| {
-            let (path, line) = match (slot, &station.scale) {
-                (Slot::Scale, Some(scale)) => (scale.port.clone(), scale.line),
+            let (port, attachment) = match (slot, &station.scale) {
+                (Slot::Scale, Some(scale)) => (scale.port.clone(), Attachment::Serial(scale.line)),
                 (Slot::Scanner(scanner), _) => {
-                    (station.scanners[scanner].port.clone(), station.scanners[scanner].line)
+                    (station.scanners[scanner].port.clone(), station.scanners[scanner].attachment())
                 }
                 (Slot::Scale, None) => unreachable!("a slot is made for each device that is configured"),
             };
             slots.push((at, slot));
-            serial::start(slots.len() - 1, path, line, ports.clone())
+            serial::start(slots.len() - 1, port, attachment, ports.clone())
         }));
     }
     drop(ports);

@@ -27,6 +27,21 @@ pub enum Parity {
     Odd,
 }
 
+/// What kind of port it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// A serial port with these settings.
+    Serial(LineSettings),
+    /// An input device.
+    Keyboard,
+}
+
+impl From<LineSettings> for Attachment {
+    fn from(line: LineSettings) -> Self {
+        Attachment::Serial(line)
+    }
+}
+
 impl LineSettings {
     /// The most common setting, and what USB adapters that ignore it report.
     pub const DEFAULT: Self = Self { baud: 9_600, data_bits: 8, parity: Parity::None, stop_bits: 1 };

@@ -97,7 +97,23 @@ fn one_fault_each_with_its_line() {
         ),
         (
             "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"/dev/x\"\nprotocol = \"telex\"",
-            "line 10: station[1].scanner.protocol expected one of line, got \"telex\"",
+            "line 10: station[1].scanner.protocol expected one of line, honeywell, datalogic, ssi, keyboard, got \"telex\"",
+        ),
+        (
+            "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"ttyUSB0\"",
+            "line 9: station[1].scanner.port expected a port, got \"ttyUSB0\": a path begins with /, a USB device with usb:",
+        ),
+        (
+            "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"usb:1a86:7523\"\nfeedback = \"scanner\"",
+            "line 10: station[1].scanner.feedback expected one of none, bell, got \"scanner\"",
+        ),
+        (
+            "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"usb:1a86:7523\"\nprotocol = \"keyboard\"\nsuffix = \"\"",
+            "line 11: station[1].scanner.suffix is not used by protocol keyboard: remove it",
+        ),
+        (
+            "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"usb:1a86:7523\"\nlayout = \"de\"",
+            "line 10: station[1].scanner.layout is not used by protocol line: remove it",
         ),
         (
             "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"/dev/x\"\nline = \"9600\"",
@@ -119,6 +135,29 @@ fn one_fault_each_with_its_line() {
     for (addition, fault) in cases {
         check(&format!("{HEAD}{addition}\n"), &[fault]);
     }
+}
+
+/// Whoever chooses a protocol with commands of its own gets them without a further key.
+#[test]
+fn each_protocol_has_its_own_defaults() {
+    let scanner = |keys: &str| {
+        let text = format!("{HEAD}[[station]]\nname = \"a\"\n[station.scanner]\nport = \"/dev/x\"\n{keys}\n");
+        let mut config = Config::parse(&text).unwrap_or_else(|faults| panic!("{faults}"));
+        config.stations.remove(0).scanners.remove(0)
+    };
+    for (keys, feedback, gap_ms) in [
+        ("", Feedback::None, 50),
+        ("feedback = \"bell\"", Feedback::Bell, 50),
+        ("protocol = \"honeywell\"", Feedback::Scanner, 50),
+        ("protocol = \"datalogic\"\nfeedback = \"none\"", Feedback::None, 50),
+        ("protocol = \"ssi\"", Feedback::Scanner, 50),
+        ("protocol = \"keyboard\"\nlayout = \"fr\"", Feedback::None, 100),
+    ] {
+        let options = scanner(keys).options;
+        assert_eq!((options.feedback, options.gap.as_millis()), (feedback, gap_ms), "{keys}");
+    }
+    assert_eq!(scanner("protocol = \"keyboard\"\nlayout = \"fr\"").options.layout, Layout::Fr);
+    assert_eq!(scanner("bounce_ms = 0").bounce, Duration::ZERO);
 }
 
 #[test]

@@ -2,7 +2,13 @@
 //!
 //! Each file is one edge and knows nothing of the others; [`crate::run`] puts them around the core.
 
+pub mod ports;
+
+mod evdev;
+
 pub mod serial;
+
+pub mod listen;
 
 pub mod sqlite_journal;
 

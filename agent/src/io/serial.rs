@@ -1,15 +1,16 @@
-//! Serial ports: found by a name that stays, held exclusively, lost and found again without anybody's help.
+//! Ports: found by a name that stays, held exclusively, lost and found again without anybody's help.
 //!
 //! ```text
-//!   open --ok--> reading, writing --0 bytes, EIO, ENODEV, failed write--> closed --wait--> open ...
-//!     \--error--> wait --> open ...
+//!   resolve, open --ok--> reading, writing --0 bytes, EIO, ENODEV, failed write--> closed --wait--> resolve, open ...
+//!     \--error--> wait --> resolve, open ...
 //! ```
+//! The name is resolved at each opening, never remembered: after re-plugging the numbers may have changed hands.
 //! A removed USB adapter gives reads of 0 bytes for ever, so that such a read is a loss and never an empty line. Each
 //! port is one task; when nothing comes it costs nothing.
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +18,10 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, StopBits};
 
-use crate::serial::{LineSettings, Parity};
+use super::evdev::Keys;
+use super::ports;
+use crate::port::{PortName, Unresolved};
+use crate::serial::{Attachment, LineSettings, Parity};
 
 /// Between two attempts to open: a replugged device works again within two seconds, and one that is gone for days
 /// costs next to nothing.
@@ -59,19 +63,27 @@ impl PortWriter {
     pub fn write(&self, bytes: Vec<u8>) -> bool {
         self.0.try_send(bytes).is_ok()
     }
+
+    /// One whose bytes come out at the other end instead of at a port.
+    #[cfg(test)]
+    pub(crate) fn to_channel() -> (Self, mpsc::Receiver<Vec<u8>>) {
+        let (writer, writes) = mpsc::channel(WRITES_MAX);
+        (Self(writer), writes)
+    }
 }
 
 /// Opens the port and keeps it open. `number` comes with each event. Ends when `events` is dropped. Call inside a
 /// tokio runtime.
 pub fn start(
     number: usize,
-    path: PathBuf,
-    line: LineSettings,
+    name: impl Into<PortName>,
+    attachment: impl Into<Attachment>,
     events: mpsc::Sender<(usize, PortEvent)>,
 ) -> PortWriter {
     let (writer, writes) = mpsc::channel(WRITES_MAX);
+    let (name, attachment) = (name.into(), attachment.into());
     tokio::spawn(async move {
-        let mut port = Port { number, path, line, events, writes, closed: None };
+        let mut port = Port { number, name, attachment, events, writes, closed: None };
         // The only error is that nobody listens any more.
         let _ = port.run().await;
     });
@@ -80,8 +92,8 @@ pub fn start(
 
 struct Port {
     number: usize,
-    path: PathBuf,
-    line: LineSettings,
+    name: PortName,
+    attachment: Attachment,
     events: mpsc::Sender<(usize, PortEvent)>,
     writes: mpsc::Receiver<Vec<u8>>,
     /// What was told last.
@@ -94,13 +106,13 @@ struct Unheard;
 impl Port {
     async fn run(&mut self) -> Result<(), Unheard> {
         loop {
-            match open(&self.path, self.line) {
+            match open(&self.name, self.attachment) {
                 Ok(stream) => {
                     while self.writes.try_recv().is_ok() {}
                     self.closed = None;
                     self.tell(PortEvent::Opened).await?;
                     let error = self.serve(stream).await?;
-                    tracing::warn!(port = %self.path.display(), %error, "lost");
+                    tracing::warn!(port = %self.name, %error, "lost");
                     // At once, and not only after the next attempt: nothing will come meanwhile.
                     self.tell_closed(Closed::NotThere).await?;
                 }
@@ -114,15 +126,13 @@ impl Port {
     }
 
     /// Moves bytes both ways until the port is lost, and says why.
-    async fn serve(&mut self, mut stream: SerialStream) -> Result<io::Error, Unheard> {
-        let mut buffer = vec![0; READ_BYTES];
+    async fn serve(&mut self, mut stream: Stream) -> Result<io::Error, Unheard> {
+        let mut buffer = vec![0; if matches!(stream, Stream::Keys(_)) { 0 } else { READ_BYTES }];
         loop {
             tokio::select! {
-                // Not `readable` and `try_read`: that pair never takes back the readiness, and a quiet port then costs a
-                // whole core.
                 read = stream.read(&mut buffer) => match read {
-                    Ok(0) => return Ok(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                    Ok(length) => self.tell(PortEvent::Bytes(buffer[..length].to_vec())).await?,
+                    Ok(bytes) if bytes.is_empty() => return Ok(io::Error::from(io::ErrorKind::UnexpectedEof)),
+                    Ok(bytes) => self.tell(PortEvent::Bytes(bytes)).await?,
                     Err(error) => return Ok(error),
                 },
                 bytes = self.writes.recv() => {
@@ -150,16 +160,63 @@ impl Port {
     }
 }
 
-fn open(path: &Path, line: LineSettings) -> Result<SerialStream, Closed> {
-    if !path.exists() {
-        return Err(Closed::NotThere);
+/// An open port.
+enum Stream {
+    Serial(SerialStream),
+    Keys(Keys),
+}
+
+impl Stream {
+    /// Bytes that came; none is the port's end.
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<Vec<u8>> {
+        match self {
+            // Not `readable` and `try_read`: that pair never takes back the readiness, and a quiet port then costs a
+            // whole core.
+            Stream::Serial(stream) => stream.read(buffer).await.map(|length| buffer[..length].to_vec()),
+            Stream::Keys(keys) => keys.read().await,
+        }
     }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Stream::Serial(stream) => stream.write_all(bytes).await,
+            // No keyboard decoder has anything to write.
+            Stream::Keys(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        }
+    }
+}
+
+fn open(name: &PortName, attachment: Attachment) -> Result<Stream, Closed> {
+    let keyboard = attachment == Attachment::Keyboard;
+    let resolve = || {
+        ports::resolve(name, keyboard).map_err(|error| match error {
+            Unresolved::NotThere => Closed::NotThere,
+            Unresolved::Several { .. } => Closed::CannotOpen(error.to_string()),
+        })
+    };
+    let path = resolve()?;
+    let device = fs::canonicalize(&path).map_err(|_| Closed::NotThere)?;
+    let stream = match attachment {
+        Attachment::Serial(line) => Stream::Serial(open_serial(&device, line)?),
+        Attachment::Keyboard => Stream::Keys(Keys::open(&device).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Closed::NotThere,
+            _ => Closed::CannotOpen(error.to_string()),
+        })?),
+    };
+    // While it was opened the number may have gone to another device.
+    match fs::canonicalize(resolve()?) {
+        Ok(still) if still == device => Ok(stream),
+        _ => Err(Closed::NotThere),
+    }
+}
+
+fn open_serial(device: &Path, line: LineSettings) -> Result<SerialStream, Closed> {
     let parity = match line.parity {
         Parity::None => tokio_serial::Parity::None,
         Parity::Even => tokio_serial::Parity::Even,
         Parity::Odd => tokio_serial::Parity::Odd,
     };
-    tokio_serial::new(path.to_string_lossy(), line.baud)
+    tokio_serial::new(device.to_string_lossy(), line.baud)
         .data_bits(if line.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
         .parity(parity)
         .stop_bits(if line.stop_bits == 2 { StopBits::Two } else { StopBits::One })
@@ -173,54 +230,4 @@ fn open(path: &Path, line: LineSettings) -> Result<SerialStream, Closed> {
             }
             _ => Closed::CannotOpen(error.to_string()),
         })
-}
-
-/// A serial port of this machine, under the names it has.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct PortListing {
-    /// The name to configure: one that stays when devices are plugged in another order.
-    pub use_name: PathBuf,
-    /// The kernel's name, for now.
-    pub device: PathBuf,
-    /// Whether `use_name` is such a name.
-    pub stable: bool,
-}
-
-/// The ports that are there, each once, by its best name: by-id unless two devices share it, else by-path.
-///
-/// # Errors
-/// When `/dev` cannot be listed.
-pub fn list(dev: &Path) -> io::Result<Vec<PortListing>> {
-    let mut found: Vec<PortListing> = Vec::new();
-    for (directory, stable) in [("serial/by-id", true), ("serial/by-path", true), ("", false)] {
-        for (name, device) in names_in(&dev.join(directory), stable)? {
-            if !found.iter().any(|listing| listing.device == device) {
-                found.push(PortListing { use_name: name, device, stable });
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Names and the devices they stand for; of plain names only those of ports that can be plugged in.
-fn names_in(directory: &Path, links: bool) -> io::Result<Vec<(PathBuf, PathBuf)>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry?.path();
-        let pluggable =
-            |name: &str| ["ttyUSB", "ttyACM", "ttyAMA"].iter().any(|prefix| name.starts_with(prefix));
-        if links || name.file_name().and_then(|name| name.to_str()).is_some_and(pluggable) {
-            // A link whose device has just gone is no port.
-            if let Ok(device) = fs::canonicalize(&name) {
-                names.push((name, device));
-            }
-        }
-    }
-    names.sort();
-    Ok(names)
 }

@@ -6,20 +6,23 @@ use std::time::Duration;
 use stockwire_protocol::{Event, When};
 
 use crate::catalogue::Catalogue;
-use crate::config::{Config, Feedback, ScaleConfig, ScannerConfig, StationConfig};
+use crate::config::{Config, ScaleConfig, ScannerConfig, StationConfig};
 use crate::feedback::Signal;
 use crate::health::{DeviceHealth, DeviceState, Fault};
 use crate::io::serial::{Closed, PortEvent, PortWriter};
 use crate::journal::JournalError;
+use crate::port::PortName;
 use crate::scale::ScaleDecoder;
-use crate::scanner::{LineCounts, ScannerDecoder};
+use crate::scanner::{LineCounts, ScannerDecoder, Source};
 use crate::station::{self, Action, Recorded, Screen, Station, Ticket};
 use crate::watch::glance::{Glance, Glimpse};
 
-/// ASCII BEL.
-const BELL: u8 = 7;
 /// A scale that was asked and says nothing for this long is not there, or speaks another protocol.
 const SCALE_SILENT: Duration = Duration::from_secs(3);
+/// Longer than any decoder waits for the rest of a read; when a port is lost, none will come.
+const NOTHING_MORE: Duration = Duration::from_secs(60);
+/// The last bytes of a line that `devices` shows: a label, or a few frames of a scale.
+const LAST_BYTES_MAX: usize = 48;
 /// Of a line's faults one is logged in this time: noise would otherwise fill the disk with its own log (F55).
 const FAULT_LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -69,6 +72,8 @@ struct Line {
     last_fault: Option<Fault>,
     fault_logged: Option<Duration>,
     faults_unlogged: u64,
+    /// What came last, as it came; at most `LAST_BYTES_MAX`.
+    last_bytes: Vec<u8>,
 }
 
 impl Place {
@@ -147,18 +152,23 @@ impl Place {
                 scanner.line.opened(&self.name, scanner.config.device.as_str());
             }
             PortEvent::Closed(closed) => {
+                // What was begun is told now: the operator must not wait for it.
+                scanner.decoder.handle_timeout(now + NOTHING_MORE);
                 scanner.line.lost(&self.name, scanner.config.device.as_str(), closed)
             }
-            PortEvent::Bytes(bytes) => scanner.decoder.handle_bytes(now, &bytes),
+            PortEvent::Bytes(bytes) => {
+                if scanner.config.protocol.source() == Source::Serial {
+                    scanner.line.note(&bytes);
+                }
+                scanner.decoder.handle_bytes(now, &bytes)
+            }
         }
         self.poll_reads(now, when, at);
     }
 
     fn poll_reads(&mut self, now: Duration, when: When, at: usize) {
         let scanner = &mut self.scanners[at];
-        if let Some(bytes) = scanner.decoder.poll_transmit() {
-            scanner.line.write(bytes);
-        }
+        scanner.transmit();
         while let Some(read) = scanner.decoder.poll_read() {
             self.last_scanner = at;
             match &read {
@@ -166,6 +176,10 @@ impl Place {
                 Ok(raw) => {
                     tracing::debug!(station = self.name, scan = %raw.escape_ascii(), "scan");
                     scanner.line.last_fault = None;
+                    if scanner.config.protocol.source() == Source::Keyboard {
+                        // Key codes would tell nobody anything.
+                        scanner.line.note(raw);
+                    }
                 }
                 Err(fault) => {
                     let device = scanner.config.device.as_str();
@@ -190,7 +204,10 @@ impl Place {
                 self.glance.handle_scale_lost();
                 scale.line.lost(&self.name, device, closed);
             }
-            PortEvent::Bytes(bytes) => scale.decoder.handle_bytes(now, &bytes),
+            PortEvent::Bytes(bytes) => {
+                scale.line.note(&bytes);
+                scale.decoder.handle_bytes(now, &bytes)
+            }
         }
         self.poll_weights(now, when);
     }
@@ -219,16 +236,16 @@ impl Place {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
-        let decoders = self.scanners.iter().filter_map(|scanner| scanner.decoder.poll_timeout());
+        let decoders = self.scanners.iter().filter_map(ScannerLine::poll_timeout);
         let scale = self.scale.as_ref().and_then(|scale| scale.decoder.poll_timeout());
         decoders.chain(scale).chain(self.station.poll_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Duration, when: When) {
         for at in 0..self.scanners.len() {
-            let decoder = &mut self.scanners[at].decoder;
-            if decoder.poll_timeout().is_some_and(|due| due <= now) {
-                decoder.handle_timeout(now);
+            let scanner = &mut self.scanners[at];
+            if scanner.poll_timeout().is_some_and(|due| due <= now) {
+                scanner.decoder.handle_timeout(now);
                 self.poll_reads(now, when, at);
             }
         }
@@ -262,7 +279,7 @@ impl Place {
                 Action::Record { ticket, events } => self.records.push((ticket, events)),
                 Action::Signal { signal, message } => {
                     self.glance.handle_signal(now, signal, &message);
-                    self.signal(signal, &message);
+                    self.signal(now, signal, &message);
                 }
                 Action::RequestWeight => {
                     if let Some(scale) = &mut self.scale
@@ -278,18 +295,15 @@ impl Place {
         }
     }
 
-    fn signal(&self, signal: Signal, message: &str) {
+    /// Through the scanner that was used last, if it can; the screen shows it in any case.
+    fn signal(&mut self, now: Duration, signal: Signal, message: &str) {
         match signal {
             Signal::NotStored => tracing::error!(station = self.name, signal = signal.as_str(), message),
             _ => tracing::info!(station = self.name, signal = signal.as_str(), message),
         }
-        let scanner = &self.scanners[self.last_scanner];
-        if scanner.config.feedback == Feedback::Bell {
-            scanner.line.write(match signal {
-                Signal::Good => vec![BELL],
-                Signal::Heard => vec![BELL; 2],
-                _ => vec![BELL; 3],
-            });
+        let scanner = &mut self.scanners[self.last_scanner];
+        if scanner.decoder.handle_signal(now, signal) {
+            scanner.transmit();
         }
     }
 
@@ -316,7 +330,7 @@ impl Place {
     fn device(
         &self,
         device: &str,
-        port: &std::path::Path,
+        port: &PortName,
         protocol: &str,
         state: DeviceState,
         counts: LineCounts,
@@ -324,16 +338,28 @@ impl Place {
     ) -> DeviceHealth {
         DeviceHealth {
             name: format!("{}/{device}", self.name),
-            port: port.display().to_string(),
+            port: port.to_string(),
             protocol: protocol.to_owned(),
             state,
             counts,
             last_fault: line.last_fault.clone(),
+            last_bytes: line.last_bytes.escape_ascii().to_string(),
         }
     }
 }
 
 impl ScannerLine {
+    /// Nothing is due at a port that is not there.
+    fn poll_timeout(&self) -> Option<Duration> {
+        self.decoder.poll_timeout().filter(|_| self.line.closed.is_none())
+    }
+
+    fn transmit(&mut self) {
+        while let Some(bytes) = self.decoder.poll_transmit() {
+            self.line.write(bytes);
+        }
+    }
+
     fn counts(&self) -> LineCounts {
         let (before, now) = (self.counts_before, self.decoder.counts());
         LineCounts {
@@ -348,7 +374,14 @@ impl Line {
     fn new(writer: PortWriter) -> Self {
         // Until the port's task says otherwise.
         let closed = Some(Closed::NotThere);
-        Self { writer, closed, last_fault: None, fault_logged: None, faults_unlogged: 0 }
+        Self {
+            writer,
+            closed,
+            last_fault: None,
+            fault_logged: None,
+            faults_unlogged: 0,
+            last_bytes: Vec::new(),
+        }
     }
 
     fn opened(&mut self, station: &str, device: &str) {
@@ -378,7 +411,16 @@ impl Line {
         self.last_fault = Some(Fault { message, hint: hint.to_owned() });
     }
 
+    fn note(&mut self, bytes: &[u8]) {
+        self.last_bytes.extend_from_slice(&bytes[bytes.len().saturating_sub(LAST_BYTES_MAX)..]);
+        self.last_bytes.drain(..self.last_bytes.len().saturating_sub(LAST_BYTES_MAX));
+    }
+
     fn write(&self, bytes: Vec<u8>) {
+        if self.closed.is_some() {
+            // Neither a question nor a beep is worth anything once it is back.
+            return;
+        }
         if !self.writer.write(bytes) {
             tracing::warn!("a port takes no more: a question or a beep was dropped");
         }
@@ -393,3 +435,6 @@ impl Line {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,9 @@
 //! ```
 //!
 //! 9600 8N1 from the factory. Sources: programming guides of the DS457, DS2208 and N86.
+//!
+//! [`Decoder`] is also that of the vendors whose scanners send lines and take commands back; their rows give it a
+//! [`Voice`].
 
 use std::collections::VecDeque;
 use std::mem;
@@ -16,7 +19,8 @@ use std::time::Duration;
 
 use stockwire_protocol::gs1::SCAN_BYTES_MAX;
 
-use super::{LineCounts, ReadFault, ScannerDecoder, ScannerOptions, ScannerProtocol};
+use super::{Feedback, LineCounts, ReadFault, ScannerDecoder, ScannerOptions, ScannerProtocol};
+use crate::feedback::Signal;
 use crate::serial::LineSettings;
 
 /// The row of the table.
@@ -36,24 +40,48 @@ impl ScannerProtocol for Line {
     }
 
     fn decoder(&self, options: &ScannerOptions) -> Box<dyn ScannerDecoder> {
-        Box::new(Decoder {
-            options: options.clone(),
-            read: Vec::new(),
-            overflowed: false,
-            heard: Duration::ZERO,
-            reads: VecDeque::new(),
-            counts: LineCounts::default(),
-        })
+        // Without a voice of its own it has the bell at most.
+        Box::new(Decoder::new(options, &BELL))
     }
 }
+
+/// What a scanner understands of its host.
+pub(super) struct Voice {
+    /// The bytes that sound and light a signal.
+    pub(super) signal: fn(Signal) -> &'static [u8],
+    /// Lets it read again, after it was switched off by [`Signal::NotStored`]; empty when it cannot be switched off.
+    pub(super) enable: &'static [u8],
+}
+
+/// One BEL for recorded, two for understood, three for anything else: a bell cannot say more that an ear would count.
+static BELL: Voice = Voice {
+    signal: |signal| match signal {
+        Signal::Good => b"\x07",
+        Signal::Heard => b"\x07\x07",
+        Signal::Unknown | Signal::Refused | Signal::Repeated | Signal::NotStored => b"\x07\x07\x07",
+    },
+    enable: b"",
+};
+
+/// How long a scanner is switched off when a scan could not be stored: nobody overlooks that, and nobody waits longer
+/// for a disk that is merely slow.
+pub(super) const HOLD: Duration = Duration::from_secs(2);
+/// Writes that may wait for the port, one a signal; more are worth nothing.
+const TRANSMITS_MAX: usize = 8;
 
 /// A scanner sends a read in one go; the largest takes 7 s at 9600 baud but has no pause in it.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 const GS: u8 = 0x1D;
 const RS: u8 = 0x1E;
 
-struct Decoder {
+pub(super) struct Decoder {
     options: ScannerOptions,
+    /// `None`: it is not to signal.
+    voice: Option<&'static Voice>,
+    /// When it is to be switched on again; `None`: it is on.
+    enable_at: Option<Duration>,
+    /// At most `TRANSMITS_MAX`.
+    transmits: VecDeque<Vec<u8>>,
     /// The read so far, prefix included.
     read: Vec<u8>,
     /// It was longer than any read; the rest up to its end is skipped.
@@ -67,9 +95,7 @@ struct Decoder {
 impl ScannerDecoder for Decoder {
     fn handle_bytes(&mut self, now: Duration, bytes: &[u8]) {
         // The caller's timer may come after the bytes that it should have preceded.
-        if self.poll_timeout().is_some_and(|due| now >= due) {
-            self.handle_timeout(now);
-        }
+        self.handle_timeout(now);
         if !bytes.is_empty() {
             self.heard = now;
         }
@@ -94,12 +120,14 @@ impl ScannerDecoder for Decoder {
     }
 
     fn poll_timeout(&self) -> Option<Duration> {
-        let silence = if self.options.suffix.is_empty() { self.options.gap } else { SILENCE_MAX };
-        (!self.read.is_empty() || self.overflowed).then(|| self.heard + silence)
+        self.silence_due().into_iter().chain(self.enable_at).min()
     }
 
     fn handle_timeout(&mut self, now: Duration) {
-        if self.poll_timeout().is_none_or(|due| now < due) {
+        if self.enable_at.take_if(|due| *due <= now).is_some() {
+            self.enable();
+        }
+        if self.silence_due().is_none_or(|due| now < due) {
             return;
         }
         if self.options.suffix.is_empty() || self.overflowed {
@@ -114,12 +142,65 @@ impl ScannerDecoder for Decoder {
         self.reads.pop_front()
     }
 
+    fn handle_signal(&mut self, now: Duration, signal: Signal) -> bool {
+        let Some(voice) = self.voice else { return false };
+        if signal == Signal::NotStored && !voice.enable.is_empty() {
+            self.enable_at = Some(now + HOLD);
+        }
+        self.transmit((voice.signal)(signal));
+        true
+    }
+
+    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmits.pop_front()
+    }
+
     fn counts(&self) -> LineCounts {
         self.counts
     }
 }
 
 impl Decoder {
+    /// `own` are the scanner's own commands; the site may have chosen the bell, or nothing.
+    pub(super) fn new(options: &ScannerOptions, own: &'static Voice) -> Self {
+        let mut decoder = Self {
+            options: options.clone(),
+            voice: match options.feedback {
+                Feedback::None => None,
+                Feedback::Bell => Some(&BELL),
+                Feedback::Scanner => Some(own),
+            },
+            enable_at: None,
+            transmits: VecDeque::new(),
+            read: Vec::new(),
+            overflowed: false,
+            heard: Duration::ZERO,
+            reads: VecDeque::new(),
+            counts: LineCounts::default(),
+        };
+        // An agent that ended while the scanner was switched off must not leave it so.
+        decoder.enable();
+        decoder
+    }
+
+    fn enable(&mut self) {
+        if let Some(voice) = self.voice.filter(|voice| !voice.enable.is_empty()) {
+            self.transmit(voice.enable);
+        }
+    }
+
+    fn transmit(&mut self, bytes: &[u8]) {
+        if self.transmits.len() >= TRANSMITS_MAX {
+            self.transmits.pop_front();
+        }
+        self.transmits.push_back(bytes.to_vec());
+    }
+
+    fn silence_due(&self) -> Option<Duration> {
+        let silence = if self.options.suffix.is_empty() { self.options.gap } else { SILENCE_MAX };
+        (!self.read.is_empty() || self.overflowed).then(|| self.heard + silence)
+    }
+
     /// A control character begins no read, unless it is GS or RS (ISO 15434) or the beginning of the prefix.
     fn may_begin(&self, byte: u8) -> bool {
         let prefix = self.options.prefix.first() == Some(&byte);
@@ -248,5 +329,29 @@ mod tests {
         decoder.handle_timeout(ms(450));
         assert_eq!(decoder.poll_read(), Some(Ok(b"DEF".to_vec())));
         assert_eq!(decoder.poll_timeout(), None);
+    }
+
+    #[test]
+    fn the_bell_tells_recorded_from_understood_from_the_rest() {
+        let mut decoder = Line.decoder(&ScannerOptions { feedback: Feedback::Bell, ..options("", "\r") });
+        assert_eq!(decoder.poll_transmit(), None, "nothing before the first signal");
+        for (signal, bells) in
+            [(Signal::Good, 1), (Signal::Heard, 2), (Signal::Unknown, 3), (Signal::NotStored, 3)]
+        {
+            assert!(decoder.handle_signal(Duration::ZERO, signal));
+            assert_eq!(decoder.poll_transmit(), Some(vec![7; bells]), "{signal:?}");
+            assert_eq!((decoder.poll_transmit(), decoder.poll_timeout()), (None, None));
+        }
+        let mut silent = Line.decoder(&options("", "\r"));
+        assert!(!silent.handle_signal(Duration::ZERO, Signal::Good));
+        assert_eq!(silent.poll_transmit(), None);
+    }
+
+    #[test]
+    fn signals_that_nobody_fetches_do_not_pile_up() {
+        let mut decoder =
+            Decoder::new(&ScannerOptions { feedback: Feedback::Bell, ..options("", "\r") }, &BELL);
+        (0..1_000).for_each(|_| assert!(decoder.handle_signal(Duration::ZERO, Signal::Good)));
+        assert_eq!(decoder.transmits.len(), TRANSMITS_MAX);
     }
 }

@@ -5,12 +5,27 @@
 
 pub mod line;
 
+pub mod honeywell;
+
+pub mod datalogic;
+
+pub mod ssi;
+
+pub mod layout;
+
+pub mod keyboard;
+
+pub mod learn;
+
 use std::time::Duration;
 
+use crate::feedback::Signal;
+use crate::scanner::layout::Layout;
 use crate::serial::LineSettings;
 
 /// The scanner protocols, in the order in which they are listed to people.
-pub static SCANNERS: &[&dyn ScannerProtocol] = &[&line::Line];
+pub static SCANNERS: &[&dyn ScannerProtocol] =
+    &[&line::Line, &honeywell::Honeywell, &datalogic::Datalogic, &ssi::Ssi, &keyboard::Keyboard];
 
 /// The protocol of that name.
 pub fn find(name: &str) -> Option<&'static dyn ScannerProtocol> {
@@ -28,8 +43,59 @@ pub trait ScannerProtocol: Sync {
     /// How these scanners leave the factory.
     fn line(&self) -> LineSettings;
 
+    /// Where its bytes come from.
+    fn source(&self) -> Source {
+        Source::Serial
+    }
+
+    /// The ways in which it can signal; the first one is the default.
+    fn feedbacks(&self) -> &'static [Feedback] {
+        &[Feedback::None, Feedback::Bell]
+    }
+
+    /// The pause that ends a read, unless the site sets another.
+    fn gap(&self) -> Duration {
+        IDLE_GAP_DEFAULT
+    }
+
+    /// Keys of the configuration that say nothing to this protocol.
+    fn unused(&self) -> &'static [&'static str] {
+        &["layout"]
+    }
+
     /// A decoder for one port, to be thrown away when the port is lost.
     fn decoder(&self, options: &ScannerOptions) -> Box<dyn ScannerDecoder>;
+}
+
+/// Where the bytes of a scanner come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A serial port, or a USB scanner that is one.
+    Serial,
+    /// An input device of the kernel, taken away from everybody else: the scanner plays a keyboard.
+    Keyboard,
+}
+
+/// What is written back to a scanner after each read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Feedback {
+    /// Nothing.
+    None,
+    /// BEL once for recorded, twice for understood, three times for anything else.
+    Bell,
+    /// The scanner's own commands for beeper, lamp and enabling, another one for each [`Signal`].
+    Scanner,
+}
+
+impl Feedback {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Feedback::None => "none",
+            Feedback::Bell => "bell",
+            Feedback::Scanner => "scanner",
+        }
+    }
 }
 
 /// What a site can set about one scanner.
@@ -43,6 +109,10 @@ pub struct ScannerOptions {
     pub gap: Duration,
     /// What the scanner sends in place of GS (1D), when it cannot send that.
     pub gs_substitute: Option<u8>,
+    /// Whether and how it signals.
+    pub feedback: Feedback,
+    /// The keyboard that it plays, if it plays one.
+    pub layout: Layout,
 }
 
 /// Characters of one read follow each other within a few milliseconds, also through USB adapters that collect them
@@ -53,7 +123,14 @@ pub const AFFIX_BYTES_MAX: usize = 16;
 
 impl Default for ScannerOptions {
     fn default() -> Self {
-        Self { prefix: Vec::new(), suffix: b"\r".to_vec(), gap: IDLE_GAP_DEFAULT, gs_substitute: None }
+        Self {
+            prefix: Vec::new(),
+            suffix: b"\r".to_vec(),
+            gap: IDLE_GAP_DEFAULT,
+            gs_substitute: None,
+            feedback: Feedback::None,
+            layout: Layout::Us,
+        }
     }
 }
 
@@ -100,10 +177,12 @@ pub trait ScannerDecoder: Send {
     /// The next read, without prefix and suffix and with GS as 1D; or that something came which was none.
     fn poll_read(&mut self) -> Option<Result<Vec<u8>, ReadFault>>;
 
-    /// Bytes to write back at once: acknowledgements.
-    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        None
-    }
+    /// Lets the operator know through the scanner itself, by bytes that [`ScannerDecoder::poll_transmit`] then gives.
+    /// `false`: this one cannot, or was not asked to.
+    fn handle_signal(&mut self, now: Duration, signal: Signal) -> bool;
+
+    /// The next bytes to write back: acknowledgements, commands, signals. To be asked until `None` after every `handle_*`.
+    fn poll_transmit(&mut self) -> Option<Vec<u8>>;
 
     /// For health and metrics.
     fn counts(&self) -> LineCounts;
@@ -124,6 +203,18 @@ pub enum ReadFault {
     /// The line fell silent before the configured suffix.
     #[error("the read breaks off before the configured suffix")]
     WithoutSuffix,
+    /// Text came where packets were expected.
+    #[error("the scanner sends text and no SSI packets")]
+    NotPackets,
+    /// Something arrived whose checksum is wrong, or a part of it is missing; the scanner did not send it again whole.
+    #[error("a read arrived damaged and was not counted")]
+    Damaged,
+    /// A key that has no character in the configured layout.
+    #[error("key {code} has no character in the configured keyboard layout")]
+    NoCharacter {
+        /// The kernel's number of the key.
+        code: u16,
+    },
 }
 
 impl ReadFault {
@@ -132,7 +223,16 @@ impl ReadFault {
         match self {
             ReadFault::TooLong { .. } => "check the scanner's suffix and the line settings of its port",
             ReadFault::WithoutPrefix | ReadFault::WithoutSuffix => {
-                "compare prefix and suffix with what the scanner sends: `stockwire-agent devices` shows the bytes"
+                "compare prefix and suffix with what the scanner sends: `stockwire-agent devices` shows the bytes, `devices --learn` finds the settings"
+            }
+            ReadFault::NotPackets => {
+                "it was told again to send packets: scan once more. If it stays so, choose SSI as its host and 'send packeted decode data' in its menu, or set protocol = \"line\""
+            }
+            ReadFault::Damaged => {
+                "if it happens often: is its cable whole and shielded, and do the line settings match its menu?"
+            }
+            ReadFault::NoCharacter { .. } => {
+                "set layout to the keyboard that the scanner is set to: `stockwire-agent devices --learn` finds it"
             }
         }
     }
@@ -152,6 +252,28 @@ pub struct LineCounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every signal there is.
+    pub(super) const SIGNALS: [Signal; 6] =
+        [Signal::Good, Signal::Heard, Signal::Unknown, Signal::Refused, Signal::Repeated, Signal::NotStored];
+
+    /// All that a decoder wants written.
+    pub(super) fn transmitted(decoder: &mut dyn ScannerDecoder) -> Vec<u8> {
+        std::iter::from_fn(|| decoder.poll_transmit()).flatten().collect()
+    }
+
+    #[test]
+    fn the_default_feedback_is_possible_and_none_always_is() {
+        for row in SCANNERS {
+            assert!(row.feedbacks().contains(&Feedback::None), "{}", row.name());
+            for feedback in row.feedbacks() {
+                let options = ScannerOptions { feedback: *feedback, ..ScannerOptions::default() };
+                let mut decoder = row.decoder(&options);
+                let signals = decoder.handle_signal(Duration::ZERO, Signal::Good);
+                assert_eq!(signals, *feedback != Feedback::None, "{} {feedback:?}", row.name());
+            }
+        }
+    }
 
     #[test]
     fn rows_are_found_by_name_and_names_are_unique() {

@@ -1,0 +1,156 @@
+use stockwire_protocol::gs1::Gtin;
+use stockwire_protocol::{
+    Catalogue as Part, CatalogueItem, Epoch, ItemId, ItemRules, LocationId, Sequence, SiteId, Uom,
+};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::catalogue::{Assembler, PartOutcome};
+
+const WHEN: When = When::Synced { unix_ms: 1_795_000_000_000 };
+const MUG: &str = "4006381333931";
+const BEEP: u8 = 0xE6;
+const ACK: u8 = 0xD0;
+
+/// A station with one scanner, and the other end of the scanner's line.
+struct Bench {
+    place: Place,
+    line: mpsc::Receiver<Vec<u8>>,
+    now: Duration,
+}
+
+impl Bench {
+    fn new(scanner: &str) -> Self {
+        let text = format!(
+            "[agent]\nid = \"box-1\"\nsite = \"HAM\"\n[broker]\nhost = \"localhost\"\n\
+             [[station]]\nname = \"one\"\n[station.scanner]\nport = \"/dev/x\"\n{scanner}\n"
+        );
+        let config = Config::parse(&text).unwrap();
+        let (writer, line) = PortWriter::to_channel();
+        let place = Place::new(&config, &config.stations[0], catalogue(), |_| writer.clone());
+        let mut bench = Self { place, line, now: Duration::from_secs(1) };
+        bench.port(PortEvent::Opened);
+        bench
+    }
+
+    fn port(&mut self, event: PortEvent) {
+        self.place.handle_port(self.now, WHEN, Slot::Scanner(0), event);
+    }
+
+    fn packet(&mut self, opcode: u8, data: &[u8]) {
+        let mut packet = vec![data.len() as u8 + 4, opcode, 0, 0];
+        packet.extend_from_slice(data);
+        let sum = packet.iter().map(|byte| u16::from(*byte)).sum::<u16>().wrapping_neg();
+        packet.extend(sum.to_be_bytes());
+        self.port(PortEvent::Bytes(packet));
+    }
+
+    /// Opcodes of the packets that were written since. Each command is answered, as a scanner does.
+    fn packets(&mut self) -> Vec<u8> {
+        let mut opcodes = Vec::new();
+        while let Ok(packet) = self.line.try_recv() {
+            opcodes.push(packet[1]);
+            if packet[1] != ACK {
+                self.packet(ACK, &[]);
+            }
+        }
+        opcodes
+    }
+
+    fn scan(&mut self, text: &str) -> Vec<u8> {
+        self.now += Duration::from_secs(5);
+        // EAN-13 or Code 128.
+        let code_type = if text == MUG { 0x0B } else { 0x03 };
+        self.packet(0xF3, &[&[code_type], text.as_bytes()].concat());
+        self.packets()
+    }
+
+    fn pass(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(due) = self.place.poll_timeout().filter(|due| *due <= until) {
+            self.now = self.now.max(due);
+            self.place.handle_timeout(self.now, WHEN);
+            self.packets();
+        }
+        self.now = until;
+    }
+
+    /// What the journal says to the only record that waits.
+    fn record(&mut self, result: Result<(), &JournalError>) -> Vec<u8> {
+        let records = self.place.take_records();
+        let [(ticket, _)] = &records[..] else { panic!("{} records wait", records.len()) };
+        let recorded = Recorded { epoch: Epoch::from_bytes([7; 16]), last: Sequence::new(1) };
+        self.place.handle_recorded(self.now, *ticket, result.map(|()| recorded));
+        self.packets()
+    }
+}
+
+fn catalogue() -> Arc<Catalogue> {
+    let site = SiteId::new("HAM").unwrap();
+    let item = CatalogueItem {
+        id: ItemId::new("MUG").unwrap(),
+        name: "mug".into(),
+        uom: Uom::Piece,
+        gtins: vec![Gtin::parse(MUG).unwrap()],
+        codes: vec![],
+        rules: ItemRules::default(),
+    };
+    let part = Part {
+        revision: 1,
+        part: 0,
+        parts: 1,
+        site: site.clone(),
+        items: vec![item],
+        locations: vec![LocationId::new("A-01").unwrap()],
+        since: None,
+    };
+    match Assembler::new(site).handle_part(part) {
+        PartOutcome::Complete { catalogue, .. } => catalogue,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The scanner's packet is acknowledged when it arrives; the beep waits for the disk.
+#[test]
+fn the_scanner_beeps_good_after_the_commit_and_not_before() {
+    let mut bench = Bench::new("protocol = \"ssi\"\nbounce_ms = 0");
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.scan("SW:WF:RECEIVE"), [ACK, BEEP]);
+    assert_eq!(bench.scan("SW:LOC:A-01"), [ACK, BEEP]);
+    assert_eq!(bench.scan(MUG), [ACK], "not on disk yet");
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.packets(), [0u8; 0], "however long the disk takes");
+    assert_eq!(bench.record(Ok(())), [BEEP, 0xE7], "a beep and the lamp");
+
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.scan(MUG), [ACK]);
+    let full = JournalError::Full { used: 1, quota: 1 };
+    assert_eq!(bench.record(Err(&full)), [BEEP, 0xEA], "another sound, and it reads no more for a while");
+}
+
+#[test]
+fn a_port_that_is_gone_is_written_nothing_and_has_nothing_due() {
+    let mut bench = Bench::new("feedback = \"bell\"\nbounce_ms = 0");
+    bench.port(PortEvent::Bytes(b"SW:WF:REC".to_vec()));
+    assert!(bench.place.poll_timeout().is_some());
+    bench.port(PortEvent::Closed(Closed::NotThere));
+    assert_eq!(bench.place.poll_timeout(), None);
+    assert_eq!(bench.line.try_recv().ok(), None, "half a read is refused, and nobody is there to hear it");
+    bench.port(PortEvent::Opened);
+    bench.port(PortEvent::Bytes(b"SW:WF:RECEIVE\r".to_vec()));
+    assert_eq!(bench.line.try_recv().ok(), Some(vec![7, 7]), "nothing of the first half is left");
+}
+
+#[test]
+fn the_last_bytes_are_kept_for_whoever_looks() {
+    let mut bench = Bench::new("");
+    bench.port(PortEvent::Bytes([&[b'x'; 4_000][..], b"\x1d]E0\r"].concat()));
+    let health = bench.place.health(bench.now);
+    assert_eq!(health[0].last_bytes, "x".repeat(LAST_BYTES_MAX - 5) + "\\x1d]E0\\r");
+    let mut keys = Bench::new("protocol = \"keyboard\"");
+    let typed =
+        crate::scanner::keyboard::type_text(crate::scanner::layout::Layout::Us, b"SW:WF:RECEIVE").unwrap();
+    keys.port(PortEvent::Bytes(typed));
+    keys.pass(Duration::from_secs(1));
+    assert_eq!(keys.place.health(keys.now)[0].last_bytes, "SW:WF:RECEIVE");
+}
