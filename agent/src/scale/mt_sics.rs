@@ -9,7 +9,12 @@
 //!          | S | | I |                       | CR | LF |   not now: busy, or never stable in time
 //!          +---+ +---+ +------------+ +------+----+----+
 //!           echo  state  right-aligned  unit
+//!
+//!  request   TA CR LF                        the tare, before every weight
+//!  reply     TA A      0.250 kg CR LF        ES, EL, TA L: it knows no such command, and is not asked again
 //! ```
+//!
+//! The weight is what the display shows, which is net; only `TA` tells what was taken off.
 //!
 //! Two dialects are met: balances answer `S ...` to every weight request, other indicators echo the command (`SI S ...`,
 //! `SIR S ...`). The width of the number differs too, so lines are split at spaces and never by column.
@@ -20,7 +25,7 @@ use std::time::Duration;
 
 use super::frame::{Framed, Grammar};
 use super::{
-    FaultKind, Net, Range, Reading, ScaleDecoder, ScaleOptions, ScaleProtocol, Shown, Source, Stability,
+    FaultKind, Net, Range, Reading, ScaleDecoder, ScaleOptions, ScaleProtocol, Shown, Source, Stability, Unit,
 };
 use crate::serial::LineSettings;
 
@@ -43,6 +48,8 @@ impl ScaleProtocol for MtSics {
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
         Box::new(Framed::new(Sics {
             options: *options,
+            tare: Tare::Told(None),
+            weigh: false,
             asked: false,
             stream: Stream::Unasked(0),
             now: Duration::ZERO,
@@ -55,13 +62,30 @@ const UNASKED_MAX: u8 = 3;
 /// A scale answers `@` within this time, or does not know it.
 const RESET_MAX: Duration = Duration::from_secs(1);
 
+/// A scale that does not know `TA` and keeps silent about it is not asked again after so many times; once may be chance.
+const TARE_SILENT_MAX: u8 = 2;
+
 struct Sics {
     options: ScaleOptions,
+    tare: Tare,
+    /// The question for the tare is answered, and that for the weight is to be sent.
+    weigh: bool,
     /// A weight was asked for and has not come.
     asked: bool,
     stream: Stream,
     /// When the last frame came.
     now: Duration,
+}
+
+/// What was taken off the weight that comes next.
+#[derive(Clone, Copy)]
+enum Tare {
+    /// The scale told it; `None`: not now, or nobody has asked.
+    Told(Option<(Shown, Unit)>),
+    /// It was asked for so often without an answer.
+    Asked(u8),
+    /// The scale does not know the question.
+    Unsupported,
 }
 
 /// A scale that was left streaming is told to stop, once: it would keep the station awake and never say which weight
@@ -83,97 +107,155 @@ impl Grammar for Sics {
 
     fn handle_frame(&mut self, now: Duration, frame: &[u8]) -> Result<Option<Reading>, FaultKind> {
         self.now = now;
-        let reading = read(frame, self.options);
+        let line = read(frame, self.options);
+        if let (Tare::Asked(_), Some(tare)) = (self.tare, answer_to_tare(&line)) {
+            self.tare = tare;
+            self.weigh = true;
+            return Ok(None);
+        }
         if let Stream::Stopping(since) = self.stream {
-            let old = reading.is_ok() && now.saturating_sub(since) < RESET_MAX;
+            let old = matches!(line, Ok(Line::Weight(_))) && now.saturating_sub(since) < RESET_MAX;
             if old {
                 return Ok(None);
             }
             self.stream = Stream::Settled;
         }
-        let reading = reading?;
-        if std::mem::take(&mut self.asked) {
-            if let Stream::Unasked(count) = &mut self.stream {
-                *count = 0;
-            }
-        } else if let Stream::Unasked(count) = self.stream {
-            let count = count + 1;
-            self.stream = if count < UNASKED_MAX { Stream::Unasked(count) } else { Stream::Stop };
+        match line? {
+            Line::Weight(reading) => Ok(Some(self.handle_weight(reading))),
+            Line::Tare(_) => Err(FaultKind::OtherReply),
         }
-        Ok(Some(reading))
     }
 
     fn request(&mut self) -> Option<Vec<u8>> {
-        self.asked = true;
-        // `S` would block inside the scale until the load is still; `SI` answers at once and says whether it is.
-        Some(b"SI\r\n".to_vec())
+        self.weigh = false;
+        self.tare = match self.tare {
+            Tare::Told(_) => Tare::Asked(1),
+            Tare::Asked(times) if times < TARE_SILENT_MAX => Tare::Asked(times + 1),
+            Tare::Asked(_) | Tare::Unsupported => {
+                self.asked = true;
+                self.tare = Tare::Unsupported;
+                return Some(WEIGHT_NOW.to_vec());
+            }
+        };
+        Some(b"TA\r\n".to_vec())
     }
 
     fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        let stop = matches!(self.stream, Stream::Stop);
-        stop.then(|| {
+        if matches!(self.stream, Stream::Stop) {
             self.stream = Stream::Stopping(self.now);
-            b"@\r\n".to_vec()
+            return Some(b"@\r\n".to_vec());
+        }
+        std::mem::take(&mut self.weigh).then(|| {
+            self.asked = true;
+            WEIGHT_NOW.to_vec()
         })
     }
 }
 
+/// `S` would block inside the scale until the load is still; `SI` answers at once and says whether it is.
+const WEIGHT_NOW: &[u8] = b"SI\r\n";
+
+impl Sics {
+    fn handle_weight(&mut self, mut reading: Reading) -> Reading {
+        if std::mem::take(&mut self.asked) {
+            if let Stream::Unasked(count) = &mut self.stream {
+                *count = 0;
+            }
+            if let Tare::Told(Some((tare, unit))) = self.tare
+                && reading.unit == Some(unit)
+            {
+                reading.net = Net::Net;
+                reading.tare = Some(tare);
+            }
+        } else if let (Stream::Unasked(count), Some(_)) = (&self.stream, reading.value) {
+            let count = count + 1;
+            self.stream = if count < UNASKED_MAX { Stream::Unasked(count) } else { Stream::Stop };
+        }
+        reading
+    }
+}
+
+/// What a line says about the tare that was asked for; `None` when it says something else.
+fn answer_to_tare(line: &Result<Line, FaultKind>) -> Option<Tare> {
+    match line {
+        Ok(Line::Tare(tare)) => Some(Tare::Told(*tare)),
+        Err(FaultKind::Device { what: UNKNOWN | IMPOSSIBLE }) => Some(Tare::Unsupported),
+        _ => None,
+    }
+}
+
+/// A good line.
+enum Line {
+    Weight(Reading),
+    /// The answer to `TA`; `None`: not now.
+    Tare(Option<(Shown, Unit)>),
+}
+
+const UNKNOWN: &str = "unknown command (ES)";
+const IMPOSSIBLE: &str = "command not possible now (EL)";
+
 /// The first word of a reply to any weight request, in both dialects.
 const WEIGHT: &[&str] = &["S", "SI", "SIR", "SR", "SU", "SIU"];
 /// Replies to requests that we or somebody else sent: zero, tare, inquiries, display.
-const OTHER: &[&str] =
-    &["@", "Z", "ZI", "T", "TI", "TA", "TAC", "D", "DW", "I0", "I1", "I2", "I3", "I4", "I5"];
+const OTHER: &[&str] = &["@", "Z", "ZI", "T", "TI", "TAC", "D", "DW", "I0", "I1", "I2", "I3", "I4", "I5"];
 
-fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
-    const EXPECTED: &str = "expected a line such as \"S S     100.00 g\"";
-    let malformed = || FaultKind::Malformed { expected: EXPECTED };
-    let text = std::str::from_utf8(line).map_err(|_| malformed())?;
-    let mut words = text.split(' ').filter(|word| !word.is_empty());
-    let first = words.next().ok_or_else(malformed)?;
-    match first {
-        "ES" => return Err(FaultKind::Device { what: "unknown command (ES)" }),
-        "ET" => return Err(FaultKind::Device { what: "transmission error (ET)" }),
-        "EL" => return Err(FaultKind::Device { what: "command not possible now (EL)" }),
-        other if OTHER.contains(&other) => return Err(FaultKind::OtherReply),
-        weight if WEIGHT.contains(&weight) => {}
-        _ => return Err(malformed()),
-    }
-    let state = words.next().ok_or_else(malformed)?;
-    let rest: Vec<&str> = words.collect();
-    let status = |stability, range| Ok(Reading::status(stability, range, line));
-    let stability = match (state, rest.as_slice()) {
-        ("S", [_, ..]) => Stability::Stable,
-        ("D", [_, ..]) => Stability::Moving,
-        ("I", []) => return status(Stability::Unknown, Range::Unknown),
-        ("+", []) => return status(Stability::Unknown, Range::Over),
-        ("-", []) => return status(Stability::Unknown, Range::Under),
-        _ => return Err(malformed()),
+const MALFORMED: FaultKind =
+    FaultKind::Malformed { expected: "expected a line such as \"S S     100.00 g\"" };
+
+fn read(line: &[u8], options: ScaleOptions) -> Result<Line, FaultKind> {
+    let text = std::str::from_utf8(line).map_err(|_| MALFORMED)?;
+    let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
+    let (stability, rest) = match words[..] {
+        ["ES", ..] => return Err(FaultKind::Device { what: UNKNOWN }),
+        ["ET", ..] => return Err(FaultKind::Device { what: "transmission error (ET)" }),
+        ["EL", ..] => return Err(FaultKind::Device { what: IMPOSSIBLE }),
+        ["TA", "A", ref rest @ ..] => {
+            let (tare, unit, _) = number(rest, options)?;
+            return Ok(Line::Tare(Some((tare, unit))));
+        }
+        ["TA", ..] => return Ok(Line::Tare(None)),
+        [other, ..] if OTHER.contains(&other) => return Err(FaultKind::OtherReply),
+        [first, state, ref rest @ ..] if WEIGHT.contains(&first) => match (state, rest) {
+            ("S", [_, ..]) => (Stability::Stable, rest),
+            ("D", [_, ..]) => (Stability::Moving, rest),
+            ("I", []) => return Ok(status(Range::Unknown, line)),
+            ("+", []) => return Ok(status(Range::Over, line)),
+            ("-", []) => return Ok(status(Range::Under, line)),
+            _ => return Err(MALFORMED),
+        },
+        _ => return Err(MALFORMED),
     };
+    let (value, unit, unit_source) = number(rest, options)?;
+    Ok(Line::Weight(Reading {
+        stability,
+        stability_source: Source::Reported,
+        zero: Some(value.steps == 0),
+        ..Reading::shown(value, unit, unit_source, line)
+    }))
+}
+
+fn status(range: Range, line: &[u8]) -> Line {
+    Line::Weight(Reading::status(Stability::Unknown, range, line))
+}
+
+fn number(words: &[&str], options: ScaleOptions) -> Result<(Shown, Unit, Source), FaultKind> {
     // A sign may stand apart from its digits.
-    let (number, unit) = match rest.as_slice() {
+    let (number, unit) = match words {
         [sign @ ("-" | "+"), digits, unit @ ..] => (format!("{sign}{digits}"), unit),
         [number, unit @ ..] => ((*number).to_string(), unit),
-        [] => return Err(malformed()),
+        [] => return Err(MALFORMED),
     };
-    let value = Shown::parse(&number).ok_or_else(malformed)?;
+    let value = Shown::parse(&number).ok_or(MALFORMED)?;
     let (unit, unit_source) = match unit {
         [] => options.unit_of("")?,
         [unit] => options.unit_of(unit)?,
-        _ => return Err(malformed()),
+        _ => return Err(MALFORMED),
     };
-    Ok(Reading {
-        stability,
-        stability_source: Source::Reported,
-        // The weight is what the display shows; whether a tare was taken off is told by `TA` alone.
-        net: Net::Unknown,
-        zero: Some(value.steps == 0),
-        ..Reading::shown(value, unit, unit_source, line)
-    })
+    Ok((value, unit, unit_source))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Unit;
     use super::super::testing::{self, replies};
     use super::*;
 
@@ -271,13 +353,56 @@ mod tests {
         assert_eq!(replies(&mut *decoder), "5 kg stable");
     }
 
+    /// Asked for a weight, the scale answers line by line; what is sent to it, and what it said at the end.
+    fn talk(decoder: &mut dyn ScaleDecoder, answers: &[&str]) -> String {
+        let mut sent = decoder.request().unwrap();
+        for answer in answers {
+            decoder.handle_bytes(Duration::ZERO, format!("{answer}\r\n").as_bytes());
+            sent.extend(decoder.poll_transmit().unwrap_or_default());
+        }
+        format!("{} {}", String::from_utf8(sent).unwrap().replace("\r\n", " >"), replies(decoder))
+    }
+
+    #[test]
+    fn the_tare_is_asked_for_before_every_weight() {
+        let mut decoder = MtSics.decoder(&ScaleOptions::default());
+        assert_eq!(
+            talk(&mut *decoder, &["TA A      0.250 kg", "S S      1.000 kg"]),
+            "TA >SI > 1.000 kg stable net tare 0.250"
+        );
+        assert_eq!(talk(&mut *decoder, &["TA I", "S S 1.000 kg"]), "TA >SI > 1.000 kg stable");
+        assert_eq!(talk(&mut *decoder, &["TA A 250 g", "S S 1.000 kg"]), "TA >SI > 1.000 kg stable");
+        assert_eq!(
+            talk(&mut *decoder, &["TA A 0.000 kg", "S D 1.000 kg", "S S 1.000 kg"]),
+            "TA >SI > 1.000 kg moving net tare 0.000; 1.000 kg stable",
+            "who knows what was taken off the second one"
+        );
+        assert_eq!(talk(&mut *decoder, &["TA A 0.000 kg", "S +"]), "TA >SI > no weight over");
+    }
+
+    #[test]
+    fn a_scale_that_cannot_tell_its_tare_is_not_asked_again() {
+        for complaint in ["ES", "EL"] {
+            let mut decoder = MtSics.decoder(&ScaleOptions::default());
+            assert_eq!(talk(&mut *decoder, &[complaint, "S S 1 kg"]), "TA >SI > 1 kg stable");
+            assert_eq!(talk(&mut *decoder, &["S S 1 kg"]), "SI > 1 kg stable");
+            assert_eq!(talk(&mut *decoder, &["ES"]), "SI > device", "a complaint about the weight is told");
+        }
+        let mut silent = MtSics.decoder(&ScaleOptions::default());
+        assert_eq!(talk(&mut *silent, &[]), "TA > ");
+        assert_eq!(talk(&mut *silent, &[]), "TA > ");
+        assert_eq!(talk(&mut *silent, &["S S 1 kg"]), "SI > 1 kg stable");
+        let mut late = MtSics.decoder(&ScaleOptions::default());
+        assert_eq!(talk(&mut *late, &[]), "TA > ");
+        assert_eq!(talk(&mut *late, &["TA A 0 kg", "S S 1 kg"]), "TA >SI > 1 kg stable net tare 0");
+    }
+
     #[test]
     fn answers_are_no_stream() {
         let mut decoder = MtSics.decoder(&ScaleOptions::default());
         for _ in 0..9 {
-            assert_eq!(decoder.request().as_deref(), Some(&b"SI\r\n"[..]));
-            decoder.handle_bytes(Duration::ZERO, b"S S 1 kg\r\n");
-            assert_eq!((replies(&mut *decoder).as_str(), decoder.poll_transmit()), ("1 kg stable", None));
+            let said = talk(&mut *decoder, &["TA A 0 kg", "S S 1 kg"]);
+            assert_eq!(said, "TA >SI > 1 kg stable net tare 0");
         }
     }
 }
