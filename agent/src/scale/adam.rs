@@ -59,7 +59,7 @@ impl Grammar for Told {
                 Some(value) => self.still.judge(now, value),
                 None => (Stability::Unknown, Source::Nobody),
             },
-            [address @ .., state, error] if address.iter().all(u8::is_ascii_digit) => {
+            [address @ .., state, error] if !address.is_empty() && address.iter().all(u8::is_ascii_digit) => {
                 if *error != b'N' {
                     return Err(FaultKind::Device { what: "an error of its own" });
                 }
@@ -125,22 +125,31 @@ impl ScaleProtocol for Cbd {
     }
 
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
-        Box::new(Framed::new(Printed { options: *options }))
+        Box::new(Framed::new(Printed { options: *options, whole: false }))
     }
 }
 
 struct Printed {
     options: ScaleOptions,
+    /// The line that comes is a whole one: it was asked for, or another came before it.
+    whole: bool,
 }
 
 impl Grammar for Printed {
     const FRAME_MAX: usize = 64;
 
     fn handle_frame(&mut self, _now: Duration, frame: &[u8]) -> Result<Option<Reading>, FaultKind> {
-        printed(frame, self.options).map(Some)
+        let reading = printed(frame, self.options);
+        let whole = std::mem::replace(&mut self.whole, true);
+        match reading {
+            // Nothing tells where a bare number begins: the end of a longer one looks the same.
+            Ok(reading) if !whole && reading.stability_source == Source::Inferred => Err(FaultKind::Noise),
+            reading => reading.map(Some),
+        }
     }
 
     fn request(&mut self) -> Option<Vec<u8>> {
+        self.whole = true;
         Some(b"P\r\n".to_vec())
     }
 }
@@ -162,8 +171,9 @@ fn printed(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
         return Err(FaultKind::OtherReply);
     }
     let (stability, stability_source, name) = match name.split_once(',') {
-        Some(("ST", name)) => (Stability::Stable, Source::Reported, name),
-        Some(("US", name)) => (Stability::Moving, Source::Reported, name),
+        // Without the name of the value it is another maker's line.
+        Some(("ST", name)) if !name.is_empty() => (Stability::Stable, Source::Reported, name),
+        Some(("US", name)) if !name.is_empty() => (Stability::Moving, Source::Reported, name),
         Some(_) => return Err(malformed()),
         None => (Stability::Stable, Source::Inferred, name.as_str()),
     };
@@ -221,28 +231,38 @@ mod tests {
         );
     }
 
+    /// As answers, which they are.
+    fn check_printed(bytes: &[u8], expected: &str) {
+        let mut decoder = Cbd.decoder(&ScaleOptions::default());
+        assert!(decoder.request().is_some());
+        decoder.handle_bytes(Duration::ZERO, bytes);
+        decoder.handle_end();
+        assert_eq!(replies(&mut *decoder), expected, "{}", bytes.escape_ascii());
+    }
+
     #[test]
     fn a_scale_that_prints() {
-        check(&Cbd, b"   12.345kg\r\n", "12.345 kg stable*");
-        check(
-            &Cbd,
+        check_printed(b"   12.345kg\r\n", "12.345 kg stable*");
+        check_printed(
             b"Net Wt 1.234 Kg\r\nGS     1.234 kg\r\n",
             "1.234 kg stable* net; 1.234 kg stable* gross",
         );
-        check(
-            &Cbd,
+        check_printed(
             b"US,GROSS-     123.45 g \r\nST,NT      123.45 g \r\n",
             "-123.45 g moving gross; 123.45 g stable net",
         );
-        check(
-            &Cbd,
+        check_printed(
             b"Date 12/09/2006\r\nTime 14:56:27\r\nUnit Wt. 123 g\r\nPCS 10 pcs\r\nNo.   1\r\nTotal 9.0 kg\r\n",
             &["other_reply"; 6].join("; "),
         );
-        check(
-            &Cbd,
+        check_printed(
             b"ER XX\r\nBrutto 1.0 kg\r\n1.0 stone\r\n\r\n 7 lb\r\n",
             "device; malformed; unknown_unit; 7 lb stable*",
         );
+    }
+
+    #[test]
+    fn what_nobody_asked_for_may_lack_its_beginning() {
+        check(&Cbd, b"2.345kg\r\n12.345kg\r\n", "noise; 12.345 kg stable*");
     }
 }

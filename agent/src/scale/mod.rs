@@ -19,6 +19,7 @@ pub mod cas_10;
 pub mod cas_22;
 pub mod cas_pd2;
 pub mod d70;
+pub mod diagnosis;
 pub mod dibal;
 pub mod gram_k3;
 pub mod link;
@@ -50,7 +51,8 @@ pub static SCALES: &[&dyn ScaleProtocol] = &[
     &cas_10::Cas10,
     &dibal::Dibal,
     &ohaus::Ohaus,
-    &sbi::Sbi,
+    &sbi::Sbi16,
+    &sbi::Sbi22,
     &radwag::Radwag,
     &adam::CpwPlus,
     &adam::Cbd,

@@ -64,6 +64,8 @@ impl Grammar for Lines {
     }
 }
 
+/// Polarity, space and weight of the narrowest layout.
+const COLUMNS_MIN: usize = 9;
 /// First words of a print-out that the print key makes.
 const PRINTED: &[&str] = &["SCALE:", "G", "B", "N", "T", "NET", "GROSS", "TARE"];
 
@@ -85,6 +87,12 @@ fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
         number => number.to_owned(),
     };
     let value = Shown::parse(&number).ok_or_else(malformed)?;
+    // Numbers are right-justified in all layouts: one that ends further left has lost its beginning, and with it a
+    // sign or the first digits.
+    let last = number.trim_start_matches('-');
+    if text.find(last).is_none_or(|at| at + last.len() < COLUMNS_MIN) {
+        return Err(malformed());
+    }
     let mut rest = words.peekable();
     // `G` is a legend here and never grams: Ohaus writes units in small letters.
     let spelled = rest.next_if(|word| legend(word).is_none()).unwrap_or("");
@@ -151,7 +159,7 @@ mod tests {
         check(b"     192.21 g ? 00:00:15\r\n", "192.21 g moving");
         check(b"-   0.250 kg    G  \r\n", "-0.250 kg stable gross");
         check(b"   12.345 kg   ?NET\r\n", "12.345 kg moving net");
-        check(b"     3 PCS\r", "3 pcs stable");
+        check(b"           3 PCS\r", "3 pcs stable");
     }
 
     #[test]
@@ -159,9 +167,15 @@ mod tests {
         check(b"Err 8.3\r\nErr8.4\r\nErr 8.1\r\n", "no weight over; no weight under; no weight zero_error");
         check(b"Err 4.5\r\nES\r\n", "device; device");
         check(
-            b"SCALE: 1\r\nG   1.00 kg\r\n   1.000 kg T\r\n  20.0 g TOTAL\r\n",
+            b"SCALE: 1\r\nG   1.00 kg\r\n    1.000 kg T\r\n     20.0 g TOTAL\r\n",
             &["other_reply"; 4].join("; "),
         );
+    }
+
+    #[test]
+    fn a_number_without_its_beginning_is_no_number() {
+        check(b"2.345 kg     NET\r\n  12.345 kg\r\n", "malformed; malformed");
+        check(b"   12.345 kg     NET\r\n", "12.345 kg stable net");
     }
 
     #[test]
@@ -171,7 +185,7 @@ mod tests {
         testing::check(&Ohaus, &configured, b"   12.345 G\r\n", "12.345 kg* stable gross");
         check(b"   12.345 stone\r\n", "unknown_unit");
         check(
-            b"12,5 kg\r\n 5 kg huh\r\n kg\r\n 1.0 kg\r\n",
+            b"     12,5 kg\r\n        5 kg huh\r\n kg\r\n      1.0 kg\r\n",
             "malformed; malformed; malformed; 1.0 kg stable",
         );
     }

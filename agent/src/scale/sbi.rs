@@ -12,7 +12,7 @@
 //!          | Stat  |       H                              a status instead of a weight
 //! ```
 //!
-//! The length tells the two apart. Without a unit there is no weight, since nobody could say what it counts: a moving
+//! Two rows, since the end of a long line is a short one. Without a unit there is no weight, since nobody could say what it counts: a moving
 //! reading is a status alone. Brackets mark a digit that is not verified; it is read like the others.
 //! Line: 1200 7O1 (factory setting of the CP and LE series); newer balances 9600 8N1 or 8O1 (not confirmed).
 //! Source: Sartorius LE2202S manual p.51, CP323S p.54-57, FB p.66, Master p.79, Combics 1 p.98; Cubis MSE p.71 and Minebea Puro p.53 for
@@ -26,28 +26,53 @@ use super::{
 };
 use crate::serial::{LineSettings, Parity};
 
-/// The row of the table.
-pub struct Sbi;
+/// The row of the short format.
+pub struct Sbi16;
 
-impl ScaleProtocol for Sbi {
+/// The row of the long format.
+pub struct Sbi22;
+
+impl ScaleProtocol for Sbi16 {
     fn name(&self) -> &'static str {
-        "sbi"
+        "sbi-16"
     }
 
     fn title(&self) -> &'static str {
-        "Sartorius SBI, 16 or 22 characters"
+        "Sartorius SBI, 16 characters"
     }
 
     fn line(&self) -> LineSettings {
-        LineSettings { baud: 1_200, data_bits: 7, parity: Parity::Odd, stop_bits: 1 }
+        LINE
     }
 
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
-        Box::new(Framed::new(Lines { options: *options }))
+        Box::new(Framed::new(Lines { name: 0, options: *options }))
     }
 }
 
+impl ScaleProtocol for Sbi22 {
+    fn name(&self) -> &'static str {
+        "sbi-22"
+    }
+
+    fn title(&self) -> &'static str {
+        "Sartorius SBI, 22 characters"
+    }
+
+    fn line(&self) -> LineSettings {
+        LINE
+    }
+
+    fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
+        Box::new(Framed::new(Lines { name: NAME, options: *options }))
+    }
+}
+
+const LINE: LineSettings = LineSettings { baud: 1_200, data_bits: 7, parity: Parity::Odd, stop_bits: 1 };
+
 struct Lines {
+    /// Columns before the field: none, or [`NAME`].
+    name: usize,
     options: ScaleOptions,
 }
 
@@ -60,7 +85,7 @@ impl Grammar for Lines {
     const FRAME_MAX: usize = NAME + FIELD;
 
     fn handle_frame(&mut self, _now: Duration, frame: &[u8]) -> Result<Option<Reading>, FaultKind> {
-        read(frame, self.options).map(Some)
+        read(frame, self.name, self.options).map(Some)
     }
 
     fn request(&mut self) -> Option<Vec<u8>> {
@@ -68,19 +93,18 @@ impl Grammar for Lines {
     }
 }
 
-fn read(line: &[u8], options: ScaleOptions) -> Result<Reading, FaultKind> {
-    const EXPECTED: &str = "expected 14 or 20 characters such as \"+    253.0 g  \"";
-    let malformed = || FaultKind::Malformed { expected: EXPECTED };
+fn read(line: &[u8], name: usize, options: ScaleOptions) -> Result<Reading, FaultKind> {
+    const SHORT: &str = "expected 14 characters such as \"+    253.0 g  \"";
+    const LONG: &str = "expected 20 characters such as \"G     +    253.0 g  \"";
+    let malformed = || FaultKind::Malformed { expected: if name == 0 { SHORT } else { LONG } };
     let text = std::str::from_utf8(line).map_err(|_| malformed())?;
     if text == "OK!" {
         return Err(FaultKind::OtherReply);
     }
-    let (name, field) = match text.len() {
-        // Bytes above 7Fh are refused before, so that no character is cut.
-        length if length == NAME + FIELD => text.split_at(NAME),
-        FIELD => ("", text),
-        _ => return Err(malformed()),
-    };
+    if text.len() != name + FIELD {
+        return Err(malformed());
+    }
+    let (name, field) = text.split_at_checked(name).ok_or_else(malformed)?;
     let status = |range| Ok(Reading::status(Stability::Unknown, range, line));
     match field.trim_matches(' ') {
         "H" | "HH" => return status(Range::Over),
@@ -118,41 +142,46 @@ mod tests {
     use super::super::testing;
     use super::*;
 
-    fn check(bytes: &[u8], expected: &str) {
-        testing::check(&Sbi, &ScaleOptions::default(), bytes, expected);
+    fn check(row: &dyn ScaleProtocol, bytes: &[u8], expected: &str) {
+        testing::check(row, &ScaleOptions::default(), bytes, expected);
     }
 
     #[test]
     fn sixteen_characters() {
-        check(b"+    253.0 g  \r\n", "253.0 g stable");
-        check(b"-   12.345 kg \r\n", "-12.345 kg stable");
-        check(b"+  123.5[6]g  \r\n", "123.56 g stable");
-        check(b"+  123.5[6] g \r\n", "123.56 g stable");
-        check(b"       253 pcs\r\n", "253 pcs stable");
+        check(&Sbi16, b"+    253.0 g  \r\n", "253.0 g stable");
+        check(&Sbi16, b"-   12.345 kg \r\n", "-12.345 kg stable");
+        check(&Sbi16, b"+  123.5[6]g  \r\n", "123.56 g stable");
+        check(&Sbi16, b"+  123.5[6] g \r\n", "123.56 g stable");
+        check(&Sbi16, b"       253 pcs\r\n", "253 pcs stable");
     }
 
     #[test]
     fn twenty_two_characters() {
-        check(b"G     +    12.50 kg \r\n", "12.50 kg stable gross");
-        check(b"N     -    0.250 kg \r\n", "-0.250 kg stable net");
-        check(b"T     +    1.000 kg \r\nnRef  +       10 pcs\r\n", "other_reply; other_reply");
-        check(b"Qnt   +       12 pcs\r\n", "12 pcs stable");
+        check(&Sbi22, b"G     +    12.50 kg \r\n", "12.50 kg stable gross");
+        check(&Sbi22, b"N     -    0.250 kg \r\n", "-0.250 kg stable net");
+        check(&Sbi22, b"T     +    1.000 kg \r\nnRef  +       10 pcs\r\n", "other_reply; other_reply");
+        check(&Sbi22, b"Qnt   +       12 pcs\r\n", "12 pcs stable");
     }
 
     #[test]
     fn without_a_unit_it_moves() {
-        check(b"+    253.0    \r\n+    253.0 g  \r\n", "no weight moving; 253.0 g stable");
-        check(b"G     +    12.50    \r\n", "no weight moving");
+        check(&Sbi16, b"+    253.0    \r\n+    253.0 g  \r\n", "no weight moving; 253.0 g stable");
+        check(&Sbi22, b"G     +    12.50    \r\n", "no weight moving");
         // A configured unit does not make it stand still.
         let configured = ScaleOptions { unit: Some(super::super::Unit::Gram), ..ScaleOptions::default() };
-        testing::check(&Sbi, &configured, b"+    253.0    \r\n", "no weight moving");
+        testing::check(&Sbi16, &configured, b"+    253.0    \r\n", "no weight moving");
     }
 
     #[test]
     fn states_carry_no_weight() {
-        check(b"      H       \r\n      L       \r\n", "no weight over; no weight under");
-        check(b"Stat        HH      \r\nStat       OFF      \r\n", "no weight over; no weight");
-        check(b"   Err  02    \r\nStat     ERR  50    \r\n", "device; device");
-        check(b"+    253.0 kilo\r\n+    253.0 kq \r\nOK!\r\n", "malformed; unknown_unit; other_reply");
+        check(&Sbi16, b"      H       \r\n      L       \r\n", "no weight over; no weight under");
+        check(&Sbi22, b"Stat        HH      \r\nStat       OFF      \r\n", "no weight over; no weight");
+        check(&Sbi16, b"   Err  02    \r\n", "device");
+        check(&Sbi22, b"Stat     ERR  50    \r\n", "device");
+        check(
+            &Sbi16,
+            b"+    253.0 kilo\r\n+    253.0 kq \r\nOK!\r\n",
+            "malformed; unknown_unit; other_reply",
+        );
     }
 }

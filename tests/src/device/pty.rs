@@ -10,7 +10,12 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr};
+use rustix::termios::{ControlModes, InputModes, OptionalActions, ioctl_tiocnxcl, tcgetattr, tcsetattr};
+
+use super::uart::{Line, Parity};
+
+/// The speed of a port that nobody has opened yet: no device works at it.
+const UNOPENED_BAUD: u32 = 50;
 
 /// Our end of a pseudo terminal.
 pub struct Pty {
@@ -38,6 +43,7 @@ impl Pty {
         let mut settings = tcgetattr(&port).context("reading line settings")?;
         // Or the line would echo our bytes back to us and hold them until a newline.
         settings.make_raw();
+        settings.set_speed(UNOPENED_BAUD).context("marking the line as unopened")?;
         tcsetattr(&port, OptionalActions::Now, &settings).context("making the line raw")?;
         if let Some(link) = link {
             if link.symlink_metadata().is_ok() {
@@ -59,6 +65,47 @@ impl Pty {
     /// When the terminal is gone.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         self.device.write_all(bytes).context("writing to a pseudo terminal")
+    }
+
+    /// Sends bytes down the line; what the other end has no room for is lost, as on a wire.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut watched = [PollFd::new(&self.device, PollFlags::OUT)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut watched, Some(&now)) {
+            // A few bytes at a time never fill what poll has found free.
+            Ok(1..) => self.write(bytes),
+            Ok(0) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(fault) => Err(fault).context("waiting for a pseudo terminal"),
+        }
+    }
+
+    /// The settings with which the port was opened last; `None` before that. A pseudo terminal forgets how many data
+    /// bits it was told, so that those are the device's own, if `device` has a parity bit as well.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn line(&self, device: Line) -> Result<Option<Line>> {
+        let settings = tcgetattr(&self._port).context("reading line settings")?;
+        let baud = settings.output_speed();
+        if baud == UNOPENED_BAUD {
+            return Ok(None);
+        }
+        let odd = settings.control_modes.contains(ControlModes::PARODD);
+        let parity = match settings.input_modes.contains(InputModes::INPCK) {
+            true if odd => Parity::Odd,
+            true => Parity::Even,
+            false => Parity::None,
+        };
+        let data_bits = match (parity, device.parity) {
+            (Parity::None, _) => 8,
+            (_, Parity::None) => 7,
+            _ => device.data_bits,
+        };
+        let stop_bits = 1 + u8::from(settings.control_modes.contains(ControlModes::CSTOPB));
+        Ok(Some(Line { baud, data_bits, parity, stop_bits }))
     }
 
     /// Bytes that came, waiting for the first at most so long; empty when none came.

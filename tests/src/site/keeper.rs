@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::device::{Heard, LineScanner, MtSicsScale};
+use crate::device::scale::{MODELS, Model};
+use crate::device::{Heard, LineScanner, Scale};
 use crate::real::World;
 use crate::script::{Act, Stroke};
 
@@ -14,7 +15,7 @@ pub struct Keeper {
     /// The scanner.
     pub scanner: LineScanner,
     /// The scale.
-    pub scale: MtSicsScale,
+    pub scale: Scale,
     /// Longest wait for a signal.
     pub patience: Duration,
     /// The stroke at which the last act ended, and what was heard after it.
@@ -41,9 +42,17 @@ impl Keeper {
     /// # Errors
     /// When no pseudo terminal can be had.
     pub fn plug(folder: &Path) -> Result<Self> {
+        Self::plug_with(folder, MODELS[0])
+    }
+
+    /// The same with another kind of scale.
+    ///
+    /// # Errors
+    /// When no pseudo terminal can be had.
+    pub fn plug_with(folder: &Path, model: &'static Model) -> Result<Self> {
         Ok(Self {
             scanner: LineScanner::plug(&folder.join("scanner"))?,
-            scale: MtSicsScale::plug(&folder.join("scale"))?,
+            scale: Scale::plug(model, &folder.join("scale"))?,
             patience: Duration::from_secs(10),
             ended_at: None,
         })
