@@ -124,6 +124,14 @@ fn one_fault_each_with_its_line() {
             "line 11: station[1].scale.port /dev/x is used by another device too",
         ),
         (
+            "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"/dev/x\"\n[station.scale]\nport = \"/dev/y\"\nchecksum = false",
+            "line 12: station[1].scale.checksum means nothing to mt-sics: take it out",
+        ),
+        (
+            "[[station]]\nname = \"a\"\n[station.scanner]\nport = \"/dev/x\"\n[station.scale]\nport = \"/dev/y\"\nprotocol = \"toledo-8217\"\nstatus_bits = \"8213\"",
+            "line 13: station[1].scale.status_bits expected one of 8217, benchpro, got \"8213\"",
+        ),
+        (
             "[[station]]\nname = \"a\"\n[[station.scanner]]\nport = \"/dev/x\"\n[[station.scanner]]\nport = \"/dev/y\"",
             "line 8: station[1].scanner has two devices named scanner: give each a name with device = \"...\"",
         ),
