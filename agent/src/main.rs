@@ -20,7 +20,7 @@ use stockwire_agent::io::mqtt::TlsFiles;
 use stockwire_agent::io::ports::{self, Roots};
 use stockwire_agent::io::socket::{self, Ask};
 use stockwire_agent::io::sqlite_journal::OpenError;
-use stockwire_agent::scale::{SCALES, ScaleOptions, Unit};
+use stockwire_agent::scale::{SCALES, ScaleOptions, StatusBits, Unit};
 use stockwire_protocol::gs1;
 
 mod devices_command;
@@ -87,6 +87,12 @@ enum Decode {
         /// The unit, for protocols that send none.
         #[arg(long)]
         unit: Option<String>,
+        /// What the status byte of a Toledo 8217 means: 8217 or benchpro.
+        #[arg(long, value_name = "FAMILY")]
+        status_bits: Option<String>,
+        /// The frames of a Toledo continuous output have no checksum.
+        #[arg(long)]
+        no_checksum: bool,
     },
 }
 
@@ -142,7 +148,10 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Devices(command) => devices_command::execute(command, &cli.config, || load(&cli.config)),
         Command::Decode(Decode::Scan { variable_measure }) => decode_scan(variable_measure.as_deref()),
-        Command::Decode(Decode::Scale { protocol, unit }) => decode_scale(&protocol, unit.as_deref()),
+        Command::Decode(Decode::Scale { protocol, unit, status_bits, no_checksum }) => {
+            let plain = scale_options(unit.as_deref(), status_bits.as_deref())?;
+            decode_scale(&protocol, &ScaleOptions { checksum: !no_checksum, ..plain })
+        }
         Command::Journal(command) => {
             // Only where the journal is matters, and a file can be named without a configuration.
             journal_command::execute(command, || load(&cli.config))
@@ -195,19 +204,26 @@ fn decode_scan(country: Option<&str>) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn decode_scale(protocol: &str, unit: Option<&str>) -> anyhow::Result<ExitCode> {
-    let unit = match unit {
-        Some(name) => Some(
-            Unit::parse(name)
-                .ok_or_else(|| Usage(format!("no scale shows the unit {name:?}; try g or kg")))?,
-        ),
-        None => None,
-    };
-    let mut lines =
-        ScaleLines::new(protocol, &ScaleOptions { unit, ..ScaleOptions::default() }).ok_or_else(|| {
-            let names: Vec<&str> = SCALES.iter().map(|row| row.name()).collect();
-            Usage(format!("there is no scale protocol {protocol:?}; there are {}", names.join(", ")))
-        })?;
+fn scale_options(unit: Option<&str>, status_bits: Option<&str>) -> Result<ScaleOptions, Usage> {
+    let mut options = ScaleOptions::default();
+    if let Some(name) = unit {
+        let unit = Unit::parse(name);
+        options.unit =
+            Some(unit.ok_or_else(|| Usage(format!("no scale shows the unit {name:?}; try g or kg")))?);
+    }
+    if let Some(name) = status_bits {
+        let family = StatusBits::parse(name);
+        options.status_bits =
+            family.ok_or_else(|| Usage(format!("no family is named {name:?}; try 8217 or benchpro")))?;
+    }
+    Ok(options)
+}
+
+fn decode_scale(protocol: &str, options: &ScaleOptions) -> anyhow::Result<ExitCode> {
+    let mut lines = ScaleLines::new(protocol, options).ok_or_else(|| {
+        let names: Vec<&str> = SCALES.iter().map(|row| row.name()).collect();
+        Usage(format!("there is no scale protocol {protocol:?}; there are {}", names.join(", ")))
+    })?;
     each_chunk(|chunk| match chunk {
         Some(bytes) => lines.handle_bytes(bytes),
         None => lines.finish(),
