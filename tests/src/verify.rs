@@ -3,6 +3,7 @@
 mod sabotage;
 mod stage;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -14,8 +15,10 @@ pub use sabotage::SABOTAGES;
 use stage::{Outcome, Running};
 
 use crate::peers::Peers;
+use crate::real::install::{self, ensure as ensure_tool};
 use crate::real::process::{Child, Scratch, free_port, wait_until};
-use crate::real::{Tool, World, install::ensure as ensure_tool};
+use crate::real::{Tool, World};
+use crate::site;
 
 /// One stage: a name for `--stage`, what it shows, and how it is run.
 pub struct Stage {
@@ -35,6 +38,11 @@ pub static STAGES: &[Stage] = &[
         name: "wire",
         what: "a Python reader understands the golden bytes by the published CDDL",
         run: wire,
+    },
+    Stage {
+        name: "codes",
+        what: "a GS1 reader and a barcode writer agree with `decode scan`, but for explained differences",
+        run: codes,
     },
     Stage { name: "world", what: "2,000 seeds of the simulated world end with equal books", run: world },
     Stage { name: "sabotage", what: "each deliberate fault in a guarantee is caught", run: sabotage::run },
@@ -121,6 +129,26 @@ fn wire(stage: &Running) -> Result<u64> {
         ],
     )?;
     output.number_before("golden files, 0 failed")
+}
+
+fn codes(stage: &Running) -> Result<u64> {
+    let python = ensure_tool(Tool::Gs1Reader)?.join("bin/python");
+    let bwip = ensure_tool(Tool::BarcodeWriter)?.join("bwip-js");
+    let node = install::program(Tool::Node, "node")?;
+    site::build()?;
+    let output = stage.program(
+        &python,
+        &[
+            // Without files of its own beside the sources.
+            OsStr::new("-B"),
+            stage.root().join("tests/oracle/judge.py").as_os_str(),
+            site::program("stockwire-agent")?.as_os_str(),
+            stage.root().join("protocol/tests/data/gs1-syntax-dictionary.txt").as_os_str(),
+            node.as_os_str(),
+            bwip.as_os_str(),
+        ],
+    )?;
+    output.number_before("judgements, ")
 }
 
 fn world(stage: &Running) -> Result<u64> {

@@ -33,6 +33,10 @@ pub enum Tool {
     Vendure,
     /// A CBOR and a CDDL reader in Python, which know nothing of us.
     CborReader,
+    /// A reader of GS1 scans in Python, which knows nothing of us.
+    Gs1Reader,
+    /// A barcode writer for Node.js that checks what it prints by rules of its own.
+    BarcodeWriter,
     /// The judge of service units.
     SystemdAnalyze,
     /// Readers of bar and square codes, and what makes pictures of pages for them.
@@ -102,6 +106,8 @@ static TOOLS: &[(Tool, Recipe)] = &[
         Tool::CborReader,
         Recipe::PyPi { folder: "cbor", packages: &["cbor2==6.3.0", "pycddl==0.6.4"], unless: None },
     ),
+    (Tool::Gs1Reader, Recipe::PyPi { folder: "biip", packages: &["biip==5.2.0"], unless: None }),
+    (Tool::BarcodeWriter, Recipe::Npm { folder: "bwip", manifest: "bwip/package.json" }),
     (
         Tool::SystemdAnalyze,
         Recipe::Debian {
