@@ -144,6 +144,8 @@ fn is_empty(reading: &Reading) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::{Shown, Source, Unit};
     use super::*;
 
@@ -249,5 +251,57 @@ mod tests {
         let aged = Reading { age_ms: 200, ..stable("1.000") };
         assert_eq!(capture.handle_reading(Duration::from_millis(5_199), &aged), Err(Wait::Old));
         assert_eq!(capture.handle_reading(Duration::from_millis(5_200), &aged), Ok(()));
+    }
+
+    /// What a platform and its operator do, without saying it to the judge.
+    #[derive(Clone, Copy, Debug)]
+    enum Floor {
+        Put(i64),
+        Shown(Stability, Range),
+        Confirm,
+    }
+
+    fn floor() -> impl Strategy<Value = Floor> {
+        let stability = prop::sample::select(vec![Stability::Stable, Stability::Moving, Stability::Unknown]);
+        let range =
+            prop::sample::select(vec![Range::Ok, Range::Ok, Range::Unknown, Range::Over, Range::Under]);
+        prop_oneof![
+            2 => prop::sample::select(vec![0i64, 0, 500, 1_000]).prop_map(Floor::Put),
+            6 => (stability, range).prop_map(|(stability, range)| Floor::Shown(stability, range)),
+            1 => Just(Floor::Confirm),
+        ]
+    }
+
+    proptest! {
+        /// However the readings come, between two used weights the platform was shown empty or the operator confirmed.
+        #[test]
+        fn no_load_is_used_twice(events in proptest::collection::vec(floor(), 0..60)) {
+            let mut capture = Capture::default();
+            let (mut grams, mut cleared) = (0, false);
+            for event in events {
+                match event {
+                    Floor::Put(load) => grams = load,
+                    Floor::Confirm => {
+                        capture.handle_confirmed();
+                        cleared = true;
+                    }
+                    Floor::Shown(stability, range) => {
+                        let shown = Shown { steps: grams, decimals: 3 };
+                        let weight = Reading::shown(shown, Unit::Kilogram, Source::Reported, b"");
+                        let reading = match range {
+                            Range::Ok | Range::Unknown => Reading { stability, range, ..weight },
+                            _ => Reading::status(stability, range, b""),
+                        };
+                        cleared |= range == Range::Under;
+                        cleared |= grams == 0 && reading.value.is_some();
+                        if capture.handle_reading(Duration::ZERO, &reading).is_ok() {
+                            prop_assert!(cleared && grams > 0 && stability == Stability::Stable);
+                            capture.handle_used();
+                            cleared = false;
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -25,6 +25,9 @@ const RAW_MAX: usize = 128;
 /// Noise without end is told once in so many bytes.
 const NOISE_MAX: usize = 1_024;
 
+/// Room that stays for replies: a burst of noise must not hold on to its memory.
+const REPLIES_KEPT: usize = 8;
+
 /// What is particular to one protocol.
 pub(super) trait Grammar: Send {
     /// No frame has more bytes, its end not counted. Together with the noise before it below [`BUFFERED_MAX`].
@@ -236,7 +239,11 @@ impl<G: Grammar> ScaleDecoder for Framed<G> {
     }
 
     fn poll_reply(&mut self) -> Option<Result<Reading, FrameFault>> {
-        self.replies.pop_front()
+        let reply = self.replies.pop_front();
+        if reply.is_none() {
+            self.replies.shrink_to(REPLIES_KEPT);
+        }
+        reply
     }
 
     fn poll_transmit(&mut self) -> Option<Vec<u8>> {
@@ -364,6 +371,9 @@ mod tests {
             faults += std::iter::from_fn(|| decoder.poll_reply()).count();
         }
         assert_eq!(faults, 10_000 / NOISE_MAX);
+        decoder.handle_bytes(Duration::ZERO, &b"x\n".repeat(10_000));
+        assert_eq!(std::iter::from_fn(|| decoder.poll_reply()).count(), 10_000);
+        assert!(decoder.replies.capacity() <= 2 * REPLIES_KEPT);
     }
 
     #[test]
