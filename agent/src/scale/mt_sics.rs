@@ -128,8 +128,11 @@ impl Grammar for Sics {
 
     fn request(&mut self) -> Option<Vec<u8>> {
         self.weigh = false;
+        let dead = std::mem::take(&mut self.asked);
         self.tare = match self.tare {
             Tare::Told(_) => Tare::Asked(1),
+            // The weight did not come either: whoever is plugged in next may know its tare.
+            Tare::Unsupported if dead => Tare::Asked(1),
             Tare::Asked(times) if times < TARE_SILENT_MAX => Tare::Asked(times + 1),
             Tare::Asked(_) | Tare::Unsupported => {
                 self.asked = true;
@@ -392,6 +395,8 @@ mod tests {
         assert_eq!(talk(&mut *silent, &[]), "TA > ");
         assert_eq!(talk(&mut *silent, &[]), "TA > ");
         assert_eq!(talk(&mut *silent, &["S S 1 kg"]), "SI > 1 kg stable");
+        assert_eq!(talk(&mut *silent, &[]), "SI > ");
+        assert_eq!(talk(&mut *silent, &["TA A 0 kg", "S S 1 kg"]), "TA >SI > 1 kg stable net tare 0");
         let mut late = MtSics.decoder(&ScaleOptions::default());
         assert_eq!(talk(&mut *late, &[]), "TA > ");
         assert_eq!(talk(&mut *late, &["TA A 0 kg", "S S 1 kg"]), "TA >SI > 1 kg stable net tare 0");
