@@ -3,6 +3,7 @@
 //! Nothing is looked at here: the list of ports, the configuration and the running agent's answer are handed in.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -84,8 +85,13 @@ pub fn warnings(configured: &[Configured], found: &[FoundPort]) -> Vec<String> {
     configured.iter().filter_map(warning).collect()
 }
 
-/// The table. `status` is the running agent's answer.
-pub fn table(found: &[FoundPort], configured: &[Configured], status: Option<&Value>) -> Vec<Row> {
+/// The table. `resolve` says where a device is that was not found by listing, and `status` is the running agent's answer.
+pub fn table(
+    found: &[FoundPort],
+    configured: &[Configured],
+    resolve: impl Fn(&Configured) -> Option<PathBuf>,
+    status: Option<&Value>,
+) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     let mut listed = vec![false; configured.len()];
     for port in found {
@@ -112,7 +118,7 @@ pub fn table(found: &[FoundPort], configured: &[Configured], status: Option<&Val
     for (device, _) in configured.iter().zip(&listed).filter(|(_, listed)| !**listed) {
         let mut row = Row {
             use_name: device.port.to_string(),
-            device: None,
+            device: resolve(device).map(|path| path.display().to_string()),
             stable: device.port.warning(found).is_none(),
             usb: None,
             configured: None,
@@ -231,7 +237,7 @@ mod tests {
             device("two/scanner", "/dev/ttyUSB1"),
             device("three/scanner", "usb:1a86:7523"),
         ];
-        let rows = table(&found, &devices, Some(&status()));
+        let rows = table(&found, &devices, |_| None, Some(&status()));
         let text = to_text(&rows, true);
         assert_eq!(
             text,
@@ -248,10 +254,14 @@ mod tests {
 
     #[test]
     fn without_an_agent_and_without_anything() {
-        let rows = table(&[port("/dev/ttyUSB0", "/dev/serial/by-id/a")], &[], None);
+        let rows = table(&[port("/dev/ttyUSB0", "/dev/serial/by-id/a")], &[], |_| None, None);
         assert!(to_text(&rows, false).ends_with("not configured\n"));
-        let rows = table(&[], &[device("one/scanner", "/dev/serial/by-id/a")], None);
-        assert!(to_text(&rows, false).contains("no agent is running"));
+        let elsewhere = [device("one/scanner", "/run/scanner")];
+        let rows = table(&[], &elsewhere, |_| Some("/dev/pts/3".into()), None);
+        assert_eq!(
+            to_text(&rows, false),
+            "/run/scanner  -> /dev/pts/3\n    one/scanner, line: no agent is running\n"
+        );
         assert!(to_text(&[], false).contains("No serial port"));
     }
 

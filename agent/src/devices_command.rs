@@ -58,7 +58,9 @@ fn list(config: Option<&Config>, json: bool) -> anyhow::Result<ExitCode> {
     // No agent runs, or none that answers: then the table says less.
     let status = config.and_then(|config| socket::ask(&config.socket, Ask::Status).ok());
     let status = status.and_then(|status| serde_json::from_str(&status).ok());
-    let rows = devices::table(&found, &configured, status.as_ref());
+    let resolve =
+        |device: &Configured| ports::resolve(&device.port, device.keyboard).ok()?.canonicalize().ok();
+    let rows = devices::table(&found, &configured, resolve, status.as_ref());
     let text =
         if json { serde_json::to_string(&rows)? + "\n" } else { devices::to_text(&rows, status.is_some()) };
     io::stdout().write_all(text.as_bytes())?;

@@ -19,6 +19,8 @@ pub struct Observed {
     pub broker: Option<Result<(), String>>,
     /// Ports of the configuration that are not there.
     pub missing_ports: Vec<String>,
+    /// Names of ports that may mean another device after the next start.
+    pub port_warnings: Vec<String>,
 }
 
 /// The configuration in short.
@@ -107,6 +109,9 @@ pub fn checks(observed: &Observed) -> Vec<Check> {
         checks.add("configuration", Verdict::Warning, format!("{path} has no station"), hint);
     } else {
         checks.good("configuration", format!("{path}: {agent} with {stations} station(s)"));
+    }
+    for warning in &observed.port_warnings {
+        checks.add("ports", Verdict::Warning, warning, "put that name into the configuration");
     }
     match &observed.directory {
         Ok(()) => checks.good("directory", "the journal's directory can be written to"),
@@ -255,6 +260,7 @@ mod tests {
             status: Ok(r#"{"pid":7,"journal":{"head":5,"watermark":3},"findings":[]}"#.into()),
             broker: None,
             missing_ports: vec![],
+            port_warnings: vec![],
         }
     }
 
@@ -282,6 +288,11 @@ mod tests {
         check(|_| {}, Verdict::Good, "All is well: 10 checks passed.\n");
         check(|o| o.config = Err("line 3: no".into()), Verdict::Failed, "1. FAIL configuration line 3: no");
         check(|o| o.directory = Err("read-only".into()), Verdict::Failed, "2. FAIL directory     read-only");
+        check(
+            |o| o.port_warnings = vec!["one/scanner: /dev/ttyUSB0 may be another".into()],
+            Verdict::Warning,
+            "2. look ports         one/scanner: /dev/ttyUSB0",
+        );
         check(|o| o.tls = None, Verdict::Warning, "3. look certificates  TLS is off");
         check(|o| o.tls = Some(Err("key of another".into())), Verdict::Failed, "key of another");
         check(

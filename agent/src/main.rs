@@ -306,6 +306,7 @@ fn observe(path: &Path) -> Observed {
         status: unknown().map(|()| String::new()),
         broker: None,
         missing_ports: Vec::new(),
+        port_warnings: Vec::new(),
     };
     let config = match load(path) {
         Ok(config) => config,
@@ -319,6 +320,9 @@ fn observe(path: &Path) -> Observed {
         agent: config.agent.to_string(),
         stations: config.stations.len(),
     });
+    // A listing that fails tells nothing against the names.
+    let found = ports::list(&Roots::default()).unwrap_or_default();
+    observed.port_warnings = devices::warnings(&devices::configured(&config), &found);
     observed.directory = writable_directory(&config.journal_path);
     observed.tls = config.broker.tls.as_ref().map(|files| {
         let files =

@@ -64,7 +64,8 @@ pub fn list(roots: &Roots) -> io::Result<Vec<FoundPort>> {
             let pluggable = kinds.iter().any(|kind| name.starts_with(kind));
             let device = fs::canonicalize(&node).unwrap_or_else(|_| node.clone());
             let linked = links.iter().any(|(target, _)| *target == device);
-            if !pluggable && !(linked && class == "tty") {
+            let wanted = pluggable || linked && class == "tty";
+            if !wanted {
                 continue;
             }
             let entry = roots.sys.join("class").join(class).join(name).join("device");

@@ -201,11 +201,13 @@ impl Decoder {
         (!self.read.is_empty() || self.overflowed).then(|| self.heard + silence)
     }
 
-    /// A control character begins no read, unless it is GS or RS (ISO 15434) or the beginning of the prefix.
+    /// A control character begins no read, unless it is GS or RS (ISO 15434) or the beginning of the prefix; and not that
+    /// of the suffix, which stands there when a read is empty.
     fn may_begin(&self, byte: u8) -> bool {
         let prefix = self.options.prefix.first() == Some(&byte);
         let suffix = self.options.suffix.first() == Some(&byte);
-        prefix || !suffix && (byte >= b' ' && byte != 0x7F && byte != 0xFF || matches!(byte, GS | RS))
+        let printable = byte >= b' ' && byte != 0x7F && byte != 0xFF;
+        prefix || printable || !suffix && matches!(byte, GS | RS)
     }
 
     fn end_read(&mut self) {
@@ -276,6 +278,9 @@ mod tests {
         check(&options("", "\t"), b"ABC\tDEF\t", &["ABC", "DEF"]);
         check(&options("", ""), b"ABC", &["ABC"]);
         check(&options("", "\r"), b"\r\r\n\r", &[]);
+        // Letters as suffix may also begin a label.
+        check(&options("", "END"), b"E123ENDENDEND4END", &["E123", "4"]);
+        check(&options("", "#"), b"##1##2#", &["1", "2"]);
     }
 
     #[test]

@@ -316,11 +316,12 @@ impl Decoder {
 
     /// Sends the next command once the one before is answered, or again when it is not.
     fn send_commands(&mut self, now: Duration) {
-        if let Some(sent) = self.sent.take_if(|sent| sent.due <= now) {
-            if !sent.again {
-                self.send(now, sent.command, true);
-            }
-            // Else: given up. A beep is worth nothing later, and parameters are sent again when text comes.
+        // After the second time it is given up: a beep is worth nothing later, and parameters are sent again when text
+        // comes.
+        if let Some(sent) = self.sent.take_if(|sent| sent.due <= now)
+            && !sent.again
+        {
+            self.send(now, sent.command, true);
         }
         if self.sent.is_none()
             && let Some(command) = self.commands.pop_front()

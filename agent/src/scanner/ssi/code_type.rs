@@ -36,10 +36,9 @@ fn identify(code_type: u8, data: &[u8]) -> (&'static str, Cow<'_, [u8]>) {
         0x03 | 0x19 => ("]C0", plain),
         0x06 => ("]I0", plain),
         0x07 => ("]G0", plain),
-        0x08 => ("]E0", to_13(plain)),
-        0x09 | 0x10 => ("]E0", to_13(expand_upc_e(plain))),
+        // UPC with 12 digits, or 8 when it is a UPC-E: `gs1` knows both.
+        0x08..=0x09 | 0x0B | 0x10 => ("]E0", plain),
         0x0A => ("]E4", plain),
-        0x0B => ("]E0", plain),
         0x0C => ("]H0", plain),
         0x0F => ("]C1", plain),
         0x11 | 0x1A | 0x28 => ("]L0", plain),
@@ -57,31 +56,14 @@ fn identify(code_type: u8, data: &[u8]) -> (&'static str, Cow<'_, [u8]>) {
     }
 }
 
-/// The add-on is no part of the number; of an EAN-8 it is left out, since AIM has no identifier for both together.
+/// The add-on is no part of the number; of short numbers it is left out, since AIM has no identifier for both together.
 fn with_add_on(code_type: u8, data: &[u8], digits: usize) -> (&'static str, Cow<'_, [u8]>) {
     let Some(cut) = data.len().checked_sub(digits) else { return ("]X0", Cow::Borrowed(data)) };
     match identify(code_type, &data[..cut]) {
-        ("]E0", main) => ("]E3", Cow::Owned([&main, &data[cut..]].concat())),
-        ("]E4", main) => ("]E4", main),
+        ("]E0", main) if main.len() > 8 => ("]E3", Cow::Borrowed(data)),
+        (aim @ ("]E0" | "]E4"), main) => (aim, main),
         _ => ("]X0", Cow::Borrowed(data)),
     }
-}
-
-/// UPC-A has twelve digits, and stands for the EAN-13 with a zero in front.
-fn to_13(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    if data.len() == 12 { Cow::Owned([b"0", &data[..]].concat()) } else { data }
-}
-
-/// Number system, six digits and check digit, as twelve digits. Anything else is left as it is, and refused later.
-fn expand_upc_e(data: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
-    let [system, a, b, c, d, e, last, check] = data[..] else { return data };
-    let middle = match last {
-        b'0'..=b'2' => [a, b, last, b'0', b'0', b'0', b'0', c, d, e],
-        b'3' => [a, b, c, b'0', b'0', b'0', b'0', b'0', d, e],
-        b'4' => [a, b, c, d, b'0', b'0', b'0', b'0', b'0', e],
-        _ => [a, b, c, d, e, b'0', b'0', b'0', b'0', last],
-    };
-    Cow::Owned([&[system], &middle[..], &[check]].concat())
 }
 
 #[cfg(test)]
@@ -100,12 +82,13 @@ mod tests {
         check(0x0B, "5901234123457", "]E05901234123457");
         check(0x0F, "010950600013435210ABC123", "]C1010950600013435210ABC123");
         check(0x03, "ABC", "]C0ABC");
-        check(0x08, "036000291452", "]E00036000291452");
-        check(0x09, "04252614", "]E00042100005264");
+        check(0x08, "036000291452", "]E0036000291452");
+        check(0x09, "04252614", "]E004252614");
         check(0x0A, "96385074", "]E496385074");
         check(0x4B, "590123412345712", "]E3590123412345712");
         check(0x8B, "590123412345712345", "]E3590123412345712345");
-        check(0x48, "03600029145212", "]E3003600029145212");
+        check(0x48, "03600029145212", "]E303600029145212");
+        check(0x49, "0425261412", "]E004252614");
         check(0x8A, "9638507412345", "]E496385074");
         check(0x30, "09506000134352", "]e00109506000134352");
         check(0x32, "010950600013435217261231", "]e0010950600013435217261231");
