@@ -20,7 +20,9 @@ use stockwire_agent::io::mqtt::TlsFiles;
 use stockwire_agent::io::ports::{self, Roots};
 use stockwire_agent::io::socket::{self, Ask};
 use stockwire_agent::io::sqlite_journal::OpenError;
+use stockwire_agent::io::watcher::{self, Watch};
 use stockwire_agent::scale::{SCALES, ScaleOptions, StatusBits, Unit};
+use stockwire_agent::watch::canvas::Palette;
 use stockwire_protocol::gs1;
 
 mod devices_command;
@@ -63,6 +65,12 @@ enum Command {
     /// Make barcodes to print: commands, quantities, locations, badges.
     #[command(subcommand)]
     Sheet(sheet_command::SheetCommand),
+    /// Show the stations on a display at the bench: full screen, until q is pressed.
+    Watch {
+        /// Only this station.
+        #[arg(long, value_name = "NAME")]
+        station: Option<String>,
+    },
     /// Check everything, one after the other, and say what to do.
     Doctor {
         /// For machines.
@@ -157,6 +165,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             journal_command::execute(command, || load(&cli.config))
         }
         Command::Sheet(command) => sheet_command::execute(command, || load(&cli.config)),
+        Command::Watch { station } => watch(load(&cli.config)?, station),
         Command::Status { json } => status(&load(&cli.config)?, json),
         Command::Doctor { json } => {
             let checks = doctor::checks(&observe(&cli.config));
@@ -290,6 +299,17 @@ fn status(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     }
     let failed = findings.iter().any(|finding| finding["severity"] == "error");
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+fn watch(config: Config, station: Option<String>) -> anyhow::Result<ExitCode> {
+    if !io::stdout().is_terminal() {
+        let hint = "watch fills a terminal, and standard output is none; `status --json` is for programs";
+        return Err(Usage(hint.to_owned()).into());
+    }
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let palette = if no_color { Palette::Monochrome } else { Palette::Colour };
+    watcher::watch(&Watch { socket: config.socket, station, palette }).context("the terminal")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn text(value: &serde_json::Value) -> &str {

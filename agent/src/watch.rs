@@ -5,6 +5,10 @@
 //! ```
 //!
 //! All of it is pure: a picture follows from what the agent said, the time and the size. The loop around it, which
-//! asks the agent and owns the terminal, is `io::watcher`.
+//! asks the agent and owns the terminal, is [`io::watcher`](crate::io::watcher).
 
+pub mod block;
+pub mod canvas;
 pub mod glance;
+pub mod render;
+pub mod view;

@@ -18,3 +18,6 @@ pub mod clock;
 pub mod file;
 pub mod socket;
 pub mod systemd;
+
+pub mod terminal;
+pub mod watcher;
