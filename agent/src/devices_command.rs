@@ -14,7 +14,7 @@ use stockwire_agent::io::ports::{self, Roots};
 use stockwire_agent::io::socket::{self, Ask};
 use stockwire_agent::scanner::learn::{self, LABEL, LABEL_TEXT, PAUSE, Proposal};
 
-use crate::Usage;
+use crate::{Usage, probe_command};
 
 /// How long learn mode waits for the scans.
 const LEARN_WAIT: Duration = Duration::from_secs(60);
@@ -26,6 +26,9 @@ pub(crate) struct DevicesCommand {
     /// For machines.
     #[arg(long)]
     json: bool,
+    /// Find protocol and line settings of an unknown scale, reading only: at this port, or at each one that is not configured.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "", conflicts_with = "learn")]
+    probe: Option<String>,
     /// Scan a known label at this station, and get the lines for its scanner's configuration.
     #[arg(long, value_name = "STATION")]
     learn: Option<String>,
@@ -43,6 +46,10 @@ pub(crate) fn execute(
     path: &Path,
     load: impl FnOnce() -> anyhow::Result<Config>,
 ) -> anyhow::Result<ExitCode> {
+    if let Some(port) = &command.probe {
+        let config = if path.exists() { Some(load()?) } else { None };
+        return probe_command::execute(port, command.json, config.as_ref());
+    }
     match &command.learn {
         Some(station) => learn_scanner(&command, station, &load()?),
         None => {

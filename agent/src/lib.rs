@@ -52,6 +52,8 @@ pub mod config;
 
 pub mod devices;
 
+pub mod probe;
+
 pub mod io;
 
 pub mod run;

@@ -27,6 +27,7 @@ use stockwire_protocol::gs1;
 
 mod devices_command;
 mod journal_command;
+mod probe_command;
 mod sheet_command;
 
 /// Reads scanners and scales, records every movement durably, and sends it to the gateway.

@@ -10,6 +10,8 @@ pub mod serial;
 
 pub mod listen;
 
+pub mod probe;
+
 pub mod sqlite_journal;
 
 pub mod mqtt;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
-use tokio_serial::{DataBits, FlowControl, SerialPortBuilderExt, SerialStream, StopBits};
+use tokio_serial::{DataBits, FlowControl, SerialPortBuilder, SerialPortBuilderExt, SerialStream, StopBits};
 
 use super::evdev::Keys;
 use super::ports;
@@ -211,6 +211,16 @@ fn open(name: &PortName, attachment: Attachment) -> Result<Stream, Closed> {
 }
 
 fn open_serial(device: &Path, line: LineSettings) -> Result<SerialStream, Closed> {
+    builder(device, line).open_native_async().map_err(|error| match error.kind() {
+        tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
+            Closed::NotThere
+        }
+        _ => Closed::CannotOpen(error.to_string()),
+    })
+}
+
+/// A port with these settings, to be opened.
+pub(super) fn builder(device: &Path, line: LineSettings) -> SerialPortBuilder {
     let parity = match line.parity {
         Parity::None => tokio_serial::Parity::None,
         Parity::Even => tokio_serial::Parity::Even,
@@ -223,11 +233,4 @@ fn open_serial(device: &Path, line: LineSettings) -> Result<SerialStream, Closed
         .flow_control(FlowControl::None)
         // A second reader would take half of the bytes.
         .exclusive(true)
-        .open_native_async()
-        .map_err(|error| match error.kind() {
-            tokio_serial::ErrorKind::NoDevice | tokio_serial::ErrorKind::Io(io::ErrorKind::NotFound) => {
-                Closed::NotThere
-            }
-            _ => Closed::CannotOpen(error.to_string()),
-        })
 }

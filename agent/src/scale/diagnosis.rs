@@ -253,9 +253,22 @@ fn is_used(byte: u8) -> bool {
 
 /// The protocols that make readings of these bytes, the surest first.
 pub fn understood_by(bytes: &[u8]) -> Vec<&'static str> {
+    let understood = matches(bytes).into_iter().filter(|found| found.score.frames > 0);
+    understood.map(|found| found.row.name()).collect()
+}
+
+/// All protocols that make something of these bytes, the surest first.
+pub fn matches(bytes: &[u8]) -> Vec<Match> {
     let mut matches: Vec<Match> = SCALES.iter().filter_map(|row| Match::of(*row, bytes)).collect();
     matches.sort_by_key(|found| std::cmp::Reverse(found.score));
-    matches.iter().map(|found| found.row.name()).collect()
+    if let Some(best) = matches.first().map(|found| found.score) {
+        // A loose grammar finds something in many a frame of another; what leaves out more than a tenth of what the best
+        // one reads is no second opinion.
+        matches.retain(|found| {
+            (found.score.frames > 0) == (best.frames > 0) && found.score.share * 10 >= best.share * 9
+        });
+    }
+    matches
 }
 
 /// How well a protocol understands bytes.
@@ -263,9 +276,9 @@ pub fn understood_by(bytes: &[u8]) -> Vec<&'static str> {
 pub struct Match {
     /// The protocol.
     pub row: &'static dyn ScaleProtocol,
-    /// With these options besides the unit.
+    /// With these options.
     pub options: ScaleOptions,
-    /// Comparable between protocols: more is surer.
+    /// Comparable between protocols.
     pub score: Score,
 }
 
@@ -277,7 +290,7 @@ pub struct Score {
     pub checked: bool,
     /// Hundredths of the frames that were understood.
     pub share: usize,
-    /// Frames that were understood.
+    /// Frames that were understood; 0 when the scale only complained, in words of this protocol.
     pub frames: usize,
 }
 
@@ -286,38 +299,36 @@ const CHECKED: [&str; 4] = ["toledo-continuous", "cas-pd2", "dibal", "link"];
 
 impl Match {
     /// `None` when less is understood than is not.
-    pub fn of(row: &'static dyn ScaleProtocol, bytes: &[u8]) -> Option<Self> {
-        // The unit is asked of the technician later, so that a weight without one is no fault here.
-        let usual = ScaleOptions { unit: Some(Unit::Kilogram), ..ScaleOptions::default() };
-        let bare = ScaleOptions { checksum: false, ..usual };
-        let found = |options| Self::with(row, options, bytes);
-        match found(usual) {
-            None if row.options().contains(&"checksum") => found(bare),
-            usual => usual,
-        }
+    fn of(row: &'static dyn ScaleProtocol, bytes: &[u8]) -> Option<Self> {
+        let plain = ScaleOptions::default();
+        // Where the frames have no unit the technician is asked for it later.
+        let units = [plain, ScaleOptions { unit: Some(Unit::Kilogram), ..plain }];
+        let bare = units.map(|options| ScaleOptions { checksum: false, ..options });
+        let bare = bare.into_iter().filter(|_| row.options().contains(&"checksum"));
+        units.into_iter().chain(bare).find_map(|options| Self::with(row, options, bytes))
     }
 
     fn with(row: &'static dyn ScaleProtocol, options: ScaleOptions, bytes: &[u8]) -> Option<Self> {
         let mut decoder = row.decoder(&options);
         decoder.handle_bytes(Duration::ZERO, bytes);
-        let (mut frames, mut damaged) = (0, 0);
+        let (mut frames, mut complaints, mut damaged) = (0, 0, 0usize);
         while let Some(reply) = decoder.poll_reply() {
             match reply {
                 Ok(_) => frames += 1,
                 Err(fault) if fault.kind.is_damage() => damaged += 1,
-                // Understood, but no proof: other protocols say "unknown command" in the same words.
-                Err(FrameFault { kind: FaultKind::Device { .. } | FaultKind::OtherReply, .. }) => {}
-                Err(_) => frames += 1,
+                Err(FrameFault { kind: FaultKind::MissingUnit, .. }) => return None,
+                Err(FrameFault { kind: FaultKind::Device { .. }, .. }) => complaints += 1,
+                Err(_) => {}
             }
         }
-        // What stands at either end of the bytes may be half a frame.
-        let damaged = usize::saturating_sub(damaged, 1);
-        if frames == 0 || damaged > frames {
+        // What stands at the beginning of the bytes may be half a frame.
+        let damaged = damaged.saturating_sub(1);
+        if damaged > frames || frames + complaints == 0 {
             return None;
         }
-        let checked = options.checksum && CHECKED.contains(&row.name());
-        let score = Score { checked, share: 100 * frames / (frames + damaged), frames };
-        Some(Self { row, options, score })
+        let checked = frames > 0 && options.checksum && CHECKED.contains(&row.name());
+        let share = if frames == 0 { 0 } else { 100 * frames / (frames + damaged) };
+        Some(Self { row, options, score: Score { checked, share, frames } })
     }
 }
 
