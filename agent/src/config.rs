@@ -8,7 +8,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use stockwire_protocol::gs1::Gln;
+use stockwire_protocol::gs1::{Gln, VariableRules};
 use stockwire_protocol::{AgentId, DeviceId, SiteId, StationId};
 use toml::de::{DeTable, DeValue};
 
@@ -40,6 +40,8 @@ pub struct Config {
     pub site: SiteId,
     /// The site's GLN, to refuse location labels of another site.
     pub site_gln: Option<Gln>,
+    /// By which country's rules numbers of variable measure are read; `None`: not at all.
+    pub variable_measure: Option<&'static VariableRules>,
     /// The journal's file.
     pub journal_path: PathBuf,
     /// Bytes it may have.
@@ -201,6 +203,9 @@ fn read(root: &Section<'_>) -> Option<Config> {
     let id = agent.required("id", |value| text(value, "an agent id", str::parse::<AgentId>));
     let site = agent.required("site", |value| text(value, "a site", str::parse::<SiteId>));
     let site_gln = agent.or("site_gln", None, |value| unless_empty(value, "a GLN of 13 digits", Gln::parse));
+    let variable_measure = agent.or("variable_measure", None, |value| {
+        unless_empty(value, "a country of two letters, or \"\"", VariableRules::parse)
+    });
     agent.finish();
 
     let journal = root.section("journal");
@@ -238,6 +243,7 @@ fn read(root: &Section<'_>) -> Option<Config> {
         agent: id?,
         site: site?,
         site_gln: site_gln?,
+        variable_measure: variable_measure?,
         journal_path: journal_path?,
         journal_quota_bytes: quota_mib? * 1024 * 1024,
         retained_rows: retained_rows?,

@@ -47,12 +47,14 @@ pub struct StationConfig {
     pub scale: bool,
     /// The site's own GLN; a location label with another one is refused.
     pub site_gln: Option<Gln>,
+    /// How numbers of variable measure are read.
+    pub variable_measure: Option<&'static gs1::VariableRules>,
 }
 
 impl StationConfig {
     /// A station without a scale, everything else as usual.
     pub fn new(agent: AgentId, station: StationId) -> Self {
-        Self { agent, station, bounce: BTreeMap::new(), scale: false, site_gln: None }
+        Self { agent, station, bounce: BTreeMap::new(), scale: false, site_gln: None, variable_measure: None }
     }
 }
 
@@ -318,7 +320,8 @@ impl Station {
 
     fn work(&mut self, Arrival { now, when, code }: Arrival) {
         let catalogue = Arc::clone(&self.catalogue);
-        let scan = gs1::interpret(&code.1, year(when));
+        let context = gs1::Context { year: year(when), variable: self.config.variable_measure };
+        let scan = gs1::interpret_with(&code.1, context);
         match self.understand(&scan, &catalogue) {
             Ok(Meaning::Input(input)) => self.step(now, when, Some(code), input),
             Ok(Meaning::Workflow(name)) => self.begin(now, &name),

@@ -57,6 +57,17 @@ fn every_key_stands_in_the_manual() {
 }
 
 #[test]
+fn variable_measure_is_named_by_its_country() {
+    let parse = |country: &str| {
+        Config::parse(&HEAD.replace("[broker]", &format!("variable_measure = \"{country}\"\n[broker]")))
+    };
+    let read = |country| parse(country).unwrap().variable_measure.map(|rules| rules.country);
+    assert_eq!((read(""), read("fi")), (None, Some("fi")));
+    let Faults(faults) = parse("Finland").unwrap_err();
+    assert!(faults[0].to_string().contains("there are de, dk, ee, fi"), "{}", faults[0]);
+}
+
+#[test]
 fn one_fault_each_with_its_line() {
     let good = format!("{HEAD}[[station]]\nname = \"one\"\n[station.scanner]\nport = \"/dev/ttyS0\"\n");
     check(&good, &[]);

@@ -92,6 +92,7 @@ impl Place {
             bounce,
             scale: station.scale.is_some(),
             site_gln: config.site_gln,
+            variable_measure: config.variable_measure,
         };
         let scanners = station.scanners.iter().enumerate().map(|(at, scanner)| ScannerLine {
             decoder: scanner.protocol.decoder(&scanner.options),

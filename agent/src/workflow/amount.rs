@@ -6,7 +6,7 @@
 //! | kg, g, lb | that much | AI 310n, net weight | the scale |
 //! | litres, metres | that much | - | refused: scan a quantity first |
 
-use stockwire_protocol::gs1::{Date, Decimal, Gtin, Meaning, Scan, Sscc};
+use stockwire_protocol::gs1::{Date, Decimal, Gtin, Scan, Sscc};
 use stockwire_protocol::{
     CatalogueItem, Details, IdError, Lot, OperatorId, Quantity, Reference, SerialNumber, Uom, Weighing,
 };
@@ -41,10 +41,6 @@ impl Label {
     /// When an element is longer than GS1 allows.
     pub fn of(scan: &Scan) -> Result<Self, IdError> {
         let elements = scan.element_string();
-        let variable_count = elements.get("30").and_then(|element| match element.meaning() {
-            Meaning::Count(count) => Some(*count),
-            _ => None,
-        });
         Ok(Self {
             gtin: scan.gtin().or_else(|| elements.content_gtin()),
             lot: elements.lot().map(Lot::new).transpose()?,
@@ -52,8 +48,8 @@ impl Label {
             expires_on: elements.expires_on(),
             license_plate: elements.sscc(),
             order: elements.order().map(Reference::new).transpose()?,
-            count: elements.count().or(variable_count),
-            net_weight_kg: elements.net_weight_kg(),
+            count: scan.count(),
+            net_weight_kg: scan.net_weight_kg(),
         })
     }
 
@@ -284,6 +280,18 @@ mod tests {
             of(&item(Uom::Kilogram), &Label::default(), None, false),
             Amount::Refused("NUTS is booked in KGM and there is no scale: scan a quantity first".into())
         );
+    }
+
+    /// What a shop's own scale printed is booked like the weight on a supplier's label.
+    #[test]
+    fn weights_in_numbers_of_variable_measure() {
+        let variable = stockwire_protocol::gs1::VariableRules::of("fi");
+        let context = stockwire_protocol::gs1::Context { year: 2026, variable };
+        let scan = stockwire_protocol::gs1::interpret_with(b"]E02388060112344", context);
+        let label = Label::of(&scan).unwrap();
+        assert_eq!(label.gtin, Gtin::parse("2388060100006").ok());
+        let amount = of(&item(Uom::Gram), &label, None, true);
+        assert_eq!(amount, Amount::Exactly(Quantity::parse("1234", Uom::Gram).unwrap()));
     }
 
     fn reading(value: &str) -> Reading {
