@@ -340,7 +340,7 @@ fn judge_device(device: &DeviceHealth) -> Option<Finding> {
         DeviceState::CannotOpen { reason } => error(
             "device_cannot_open",
             format!("{name}: {port} cannot be opened: {reason}"),
-            "does another program use it, and may this user read it (group dialout)?",
+            "does another program use it, and may this user read it (group dialout, and input for scanners that play a keyboard)?",
         ),
         DeviceState::Silent { for_s } => error(
             "device_silent",

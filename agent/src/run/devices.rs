@@ -34,6 +34,8 @@ pub(super) struct Place {
     scale: Option<ScaleLine>,
     /// The scanner that was used last: it gets the beep.
     last_scanner: usize,
+    /// The scanner whose read is on its way into the journal: it gets the answer, whoever scans meanwhile.
+    recording: Option<(Ticket, usize)>,
     /// Taken from the station, not yet given to the journal.
     records: Vec<(Ticket, Vec<Event>)>,
     /// For displays.
@@ -114,6 +116,7 @@ impl Place {
             scanners,
             scale,
             last_scanner: 0,
+            recording: None,
             records: Vec::new(),
             glance: Glance::default(),
         }
@@ -140,7 +143,7 @@ impl Place {
             Slot::Scanner(at) => self.handle_scanner(now, when, at, event),
             Slot::Scale => self.handle_scale(now, when, event),
         }
-        self.act(now);
+        self.act(now, None);
     }
 
     fn handle_scanner(&mut self, now: Duration, when: When, at: usize, event: PortEvent) {
@@ -255,7 +258,7 @@ impl Place {
             self.poll_weights(now, when);
         }
         self.station.handle_timeout(now);
-        self.act(now);
+        self.act(now, None);
     }
 
     /// What waits for the journal.
@@ -269,18 +272,22 @@ impl Place {
         ticket: Ticket,
         result: Result<Recorded, &JournalError>,
     ) {
+        let asked = self.recording.take_if(|(recording, _)| *recording == ticket);
         self.station.handle_recorded(now, ticket, result);
-        self.act(now);
+        self.act(now, asked.map(|(_, scanner)| scanner));
     }
 
-    /// Does what the station wants, except to record.
-    fn act(&mut self, now: Duration) {
+    /// Does what the station wants, except to record. The first signal is for the scanner that `answered` names.
+    fn act(&mut self, now: Duration, mut answered: Option<usize>) {
         while let Some(action) = self.station.poll_action() {
             match action {
-                Action::Record { ticket, events } => self.records.push((ticket, events)),
+                Action::Record { ticket, events } => {
+                    self.recording = Some((ticket, self.last_scanner));
+                    self.records.push((ticket, events));
+                }
                 Action::Signal { signal, message } => {
                     self.glance.handle_signal(now, signal, &message);
-                    self.signal(now, signal, &message);
+                    self.signal(now, answered.take().unwrap_or(self.last_scanner), signal, &message);
                 }
                 Action::RequestWeight => {
                     if let Some(scale) = &mut self.scale
@@ -296,13 +303,13 @@ impl Place {
         }
     }
 
-    /// Through the scanner that was used last, if it can; the screen shows it in any case.
-    fn signal(&mut self, now: Duration, signal: Signal, message: &str) {
+    /// Through the scanner, if it can; the screen shows it in any case.
+    fn signal(&mut self, now: Duration, scanner: usize, signal: Signal, message: &str) {
         match signal {
             Signal::NotStored => tracing::error!(station = self.name, signal = signal.as_str(), message),
             _ => tracing::info!(station = self.name, signal = signal.as_str(), message),
         }
-        let scanner = &mut self.scanners[self.last_scanner];
+        let scanner = &mut self.scanners[scanner];
         if scanner.decoder.handle_signal(now, signal) {
             scanner.transmit();
         }

@@ -21,11 +21,7 @@ struct Bench {
 
 impl Bench {
     fn new(scanner: &str) -> Self {
-        let text = format!(
-            "[agent]\nid = \"box-1\"\nsite = \"HAM\"\n[broker]\nhost = \"localhost\"\n\
-             [[station]]\nname = \"one\"\n[station.scanner]\nport = \"/dev/x\"\n{scanner}\n"
-        );
-        let config = Config::parse(&text).unwrap();
+        let config = Config::parse(&config(scanner)).unwrap();
         let (writer, line) = PortWriter::to_channel();
         let place = Place::new(&config, &config.stations[0], catalogue(), |_| writer.clone());
         let mut bench = Self { place, line, now: Duration::from_secs(1) };
@@ -34,7 +30,11 @@ impl Bench {
     }
 
     fn port(&mut self, event: PortEvent) {
-        self.place.handle_port(self.now, WHEN, Slot::Scanner(0), event);
+        self.at(0, event);
+    }
+
+    fn at(&mut self, scanner: usize, event: PortEvent) {
+        self.place.handle_port(self.now, WHEN, Slot::Scanner(scanner), event);
     }
 
     fn packet(&mut self, opcode: u8, data: &[u8]) {
@@ -83,6 +83,13 @@ impl Bench {
         self.place.handle_recorded(self.now, *ticket, result.map(|()| recorded));
         self.packets()
     }
+}
+
+fn config(scanner: &str) -> String {
+    format!(
+        "[agent]\nid = \"box-1\"\nsite = \"HAM\"\n[broker]\nhost = \"localhost\"\n\
+         [[station]]\nname = \"one\"\n[[station.scanner]]\nport = \"/dev/x\"\n{scanner}\n"
+    )
 }
 
 fn catalogue() -> Arc<Catalogue> {
@@ -153,4 +160,31 @@ fn the_last_bytes_are_kept_for_whoever_looks() {
     keys.port(PortEvent::Bytes(typed));
     keys.pass(Duration::from_secs(1));
     assert_eq!(keys.place.health(keys.now)[0].last_bytes, "SW:WF:RECEIVE");
+}
+
+/// Two hands, two scanners: the answer goes back to the one that asked.
+#[test]
+fn the_beep_goes_to_the_scanner_whose_read_was_recorded() {
+    let keys = "bounce_ms = 0\nfeedback = \"bell\"";
+    let mut bench = Bench::new(keys);
+    let second = format!("{keys}\n[[station.scanner]]\ndevice = \"second\"\nport = \"/dev/y\"\n{keys}");
+    let mut lines = Vec::new();
+    let config = Config::parse(&config(&second)).unwrap();
+    bench.place = Place::new(&config, &config.stations[0], catalogue(), |_| {
+        let (writer, line) = PortWriter::to_channel();
+        lines.push(line);
+        writer
+    });
+    let scan = |text: &str| PortEvent::Bytes(format!("{text}\r").into_bytes());
+    (0..2).for_each(|scanner| bench.at(scanner, PortEvent::Opened));
+    bench.at(0, scan("SW:WF:RECEIVE"));
+    bench.at(0, scan("SW:LOC:A-01"));
+    while lines[0].try_recv().is_ok() {}
+    bench.at(0, scan(&format!("]E0{MUG}")));
+    bench.at(1, scan("no such code"));
+    assert!(lines.iter_mut().all(|line| line.try_recv().is_err()), "both wait for the disk");
+    bench.record(Ok(()));
+    assert_eq!(lines[0].try_recv(), Ok(vec![7]), "good, at the scanner of the mug");
+    assert_eq!(lines[1].try_recv(), Ok(vec![7, 7, 7]), "unknown, at the other one");
+    assert!(lines.iter_mut().all(|line| line.try_recv().is_err()));
 }
