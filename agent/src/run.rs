@@ -48,7 +48,7 @@ const WAITING_MAX: usize = 256;
 /// How often an unsynchronised clock is looked at again.
 const CLOCK_WAIT: Duration = Duration::from_secs(60);
 /// Largest catalogue file: all parts of a revision at their greatest.
-const CATALOGUE_FILE_BYTES_MAX: u64 = catalogue::PARTS_MAX as u64 * PACKET_BYTES_MAX as u64;
+pub const CATALOGUE_FILE_BYTES_MAX: u64 = catalogue::PARTS_MAX as u64 * PACKET_BYTES_MAX as u64;
 /// Rows and bytes of one page of the journal that the socket gives.
 const PAGE: ReadLimit = ReadLimit { events: 500, bytes: 512 * 1024 };
 

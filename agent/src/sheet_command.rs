@@ -1,6 +1,5 @@
 //! `stockwire-agent sheet`: barcodes to print.
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use stockwire_agent::config::Config;
+use stockwire_agent::io::file;
 use stockwire_agent::sheet::{self, Options, Page, Paper, QUANTITIES, Sheet, Symbol, range};
 use stockwire_agent::{catalogue, run};
 use stockwire_protocol::{LocationId, OperatorId};
@@ -139,9 +139,15 @@ pub(crate) fn execute(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nothing when there is no configuration: then nobody knows.
+/// The site's name, to stand on the page. Without a configuration the page is as good, and a person is told.
 fn site(config: impl FnOnce() -> anyhow::Result<Config>) -> String {
-    config().map(|config| config.site.to_string()).unwrap_or_default()
+    match config() {
+        Ok(config) => config.site.to_string(),
+        Err(error) => {
+            eprintln!("note: without the site's name on it: {error:#}");
+            String::new()
+        }
+    }
 }
 
 fn named_locations(words: &[String]) -> anyhow::Result<Vec<LocationId>> {
@@ -158,9 +164,14 @@ fn named_locations(words: &[String]) -> anyhow::Result<Vec<LocationId>> {
 
 fn known_locations(config: &Config) -> anyhow::Result<Vec<LocationId>> {
     let path = run::catalogue_path(config);
-    let bytes = fs::read(&path).with_context(|| {
-        format!("{}: no catalogue has come from the gateway yet; name the locations instead", path.display())
-    })?;
+    let bytes = file::read_limited(&path, run::CATALOGUE_FILE_BYTES_MAX)
+        .with_context(|| format!("reading {}", path.display()))?
+        .with_context(|| {
+            format!(
+                "{} is not there: no catalogue has come from the gateway yet; name the locations instead",
+                path.display()
+            )
+        })?;
     let catalogue = catalogue::load(config.site.clone(), &bytes)
         .with_context(|| format!("{}: name the locations instead", path.display()))?;
     let mut names: Vec<LocationId> = catalogue.current().locations().cloned().collect();
@@ -188,7 +199,7 @@ fn write(sheet: &Sheet, pages: &[Page], how: &How) -> anyhow::Result<()> {
         return Ok(io::stdout().write_all(&bytes)?);
     };
     let save = |path: &Path, bytes: &[u8]| {
-        fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+        file::write_atomically(path, bytes).with_context(|| format!("writing {}", path.display()))
     };
     match format {
         Format::Pdf => save(out, &sheet::pdf::write(&title, pages))?,

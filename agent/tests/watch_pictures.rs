@@ -215,9 +215,12 @@ fn any_size_and_any_text_are_drawn() {
     let weight = json!({ "value": nasty, "unit": nasty, "moving": true, "age_ms": 0 });
     for count in [0, 1, 7, 64] {
         let status = status(vec![with_weight(one.clone(), weight.clone()); count]);
+        let view = View::parse(&status.to_string()).unwrap();
+        let contact = Contact::Answered(&view);
+        let picture = Picture { contact, station: None, now: Duration::ZERO, palette: Palette::Colour };
         for columns in [0, 1, 3, 19, 40, 120] {
             for rows in [0, 1, 2, 6, 12, 40] {
-                let frame = colour(&status, columns, rows);
+                let frame = render(&picture, size(columns, rows));
                 let text = frame.text().concat();
                 assert!(!text.contains(['\u{1b}', '\r', '\n', '\u{202e}']), "{columns}x{rows}");
             }

@@ -344,6 +344,10 @@ fn footer(frame: &mut Frame, picture: &Picture<'_>, view: &View, size: Size, hid
     };
     let style = match picture.palette {
         Palette::Monochrome => Style { reverse: true, ..Style::default() },
+        // Quiet when all is well: only what is wrong fills its row.
+        Palette::Colour if hue == Hue::Green => {
+            Style { front: hue, back: Hue::Black, bold: true, reverse: false }
+        }
         Palette::Colour => on(hue),
     };
     let y = size.rows - 1;
