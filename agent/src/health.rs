@@ -84,6 +84,8 @@ pub struct DeviceHealth {
     pub protocol: String,
     /// How it stands.
     pub state: DeviceState,
+    /// What its line shows to be wrong, and what to do; scales only, and `None` while nothing is.
+    pub advice: Option<Fault>,
     /// What came over its line.
     pub counts: LineCounts,
     /// The last fault of its line and what to check.
@@ -110,6 +112,10 @@ pub enum DeviceState {
         /// For how long.
         for_s: u64,
     },
+    /// Data bits or parity are set differently at the two ends.
+    Parity,
+    /// The two ends have different speeds.
+    WrongSpeed,
     /// It answers, and nothing of it is understood.
     Garbage,
 }
@@ -329,25 +335,38 @@ fn judge_stop(stop: &Stop) -> Finding {
 }
 
 fn judge_device(device: &DeviceHealth) -> Option<Finding> {
-    let DeviceHealth { name, port, protocol, state, last_fault, .. } = device;
+    let DeviceHealth { name, port, protocol, state, advice, last_fault, .. } = device;
+    // What the line shows says more than the state alone.
+    let told = |code, message: String, hint: &str| match advice {
+        Some(Fault { message, hint }) => error(code, format!("{name} {message}"), hint.as_str()),
+        None => error(code, message, hint),
+    };
     Some(match state {
         DeviceState::Working => return None,
         DeviceState::Unplugged => error(
             "device_unplugged",
             format!("{name}: {port} is not there"),
-            "plug it in, or correct its port",
+            "plug it in, or correct its port; `stockwire-agent devices` lists what is there",
         ),
         DeviceState::CannotOpen { reason } => error(
             "device_cannot_open",
             format!("{name}: {port} cannot be opened: {reason}"),
             "does another program use it, and may this user read it (group dialout, and input for scanners that play a keyboard)?",
         ),
-        DeviceState::Silent { for_s } => error(
+        DeviceState::Silent { for_s } => told(
             "device_silent",
             format!("{name} has not answered for {for_s} s"),
             "is it switched on, is the cable right, and is the speed the one of its menu?",
         ),
-        DeviceState::Garbage => error(
+        DeviceState::Parity => told(
+            "device_parity",
+            format!("{name} has other data bits or another parity"),
+            "compare line = with its menu",
+        ),
+        DeviceState::WrongSpeed => {
+            told("device_wrong_speed", format!("{name} has another speed"), "compare line = with its menu")
+        }
+        DeviceState::Garbage => told(
             "device_garbage",
             format!("{name} answers, but not in {protocol}"),
             last_fault
@@ -398,6 +417,7 @@ mod tests {
                 port: "/dev/serial/by-id/x".into(),
                 protocol: "mt-sics".into(),
                 state: DeviceState::Working,
+                advice: None,
                 counts: LineCounts::default(),
                 last_fault: None,
                 last_bytes: String::new(),
@@ -445,10 +465,24 @@ mod tests {
             (DeviceState::Unplugged, "device_unplugged"),
             (DeviceState::CannotOpen { reason: "busy".into() }, "device_cannot_open"),
             (DeviceState::Silent { for_s: 9 }, "device_silent"),
+            (DeviceState::Parity, "device_parity"),
+            (DeviceState::WrongSpeed, "device_wrong_speed"),
             (DeviceState::Garbage, "device_garbage"),
         ] {
             check(|h| h.devices[0].state = state, &[code], 1);
         }
+    }
+
+    #[test]
+    fn what_the_line_shows_is_told() {
+        let mut health = healthy();
+        health.devices[0].state = DeviceState::Parity;
+        health.devices[0].advice = Some(Fault { message: "sends as with 7E1".into(), hint: "set it".into() });
+        let finding = health.findings().remove(0);
+        assert_eq!(
+            (finding.message.as_str(), finding.hint.as_str()),
+            ("scale-1 sends as with 7E1", "set it")
+        );
     }
 
     #[test]

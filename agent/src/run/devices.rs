@@ -13,12 +13,11 @@ use crate::io::serial::{Closed, PortEvent, PortWriter};
 use crate::journal::JournalError;
 use crate::port::PortName;
 use crate::scale::ScaleDecoder;
+use crate::scale::diagnosis::{Diagnosis, Evidence};
 use crate::scanner::{LineCounts, ScannerDecoder, Source};
 use crate::station::{self, Action, Recorded, Screen, Station, Ticket};
 use crate::watch::glance::{Glance, Glimpse};
 
-/// A scale that was asked and says nothing for this long is not there, or speaks another protocol.
-const SCALE_SILENT: Duration = Duration::from_secs(3);
 /// Longer than any decoder waits for the rest of a read; when a port is lost, none will come.
 const NOTHING_MORE: Duration = Duration::from_secs(60);
 /// The last bytes of a line that `devices` shows: a label, or a few frames of a scale.
@@ -62,8 +61,8 @@ struct ScaleLine {
     decoder: Box<dyn ScaleDecoder>,
     line: Line,
     counts: LineCounts,
-    /// When it was first asked without having answered since.
-    asked: Option<Duration>,
+    /// What came over its line, to tell what is wrong with it.
+    evidence: Evidence,
 }
 
 /// A port, and what is known about it.
@@ -107,7 +106,7 @@ impl Place {
             decoder: scale.protocol.decoder(&scale.options),
             line: Line::new(open(Slot::Scale)),
             counts: LineCounts::default(),
-            asked: None,
+            evidence: Evidence::default(),
             config: scale.clone(),
         });
         Self {
@@ -200,16 +199,18 @@ impl Place {
         match event {
             PortEvent::Opened => {
                 scale.decoder = scale.config.protocol.decoder(&scale.config.options);
-                scale.asked = None;
+                scale.evidence.handle_opened();
                 scale.line.opened(&self.name, device);
             }
             PortEvent::Closed(closed) => {
                 scale.decoder.handle_end();
+                scale.evidence.handle_closed();
                 self.glance.handle_scale_lost();
                 scale.line.lost(&self.name, device, closed);
             }
             PortEvent::Bytes(bytes) => {
                 scale.line.note(&bytes);
+                scale.evidence.handle_bytes(&bytes);
                 scale.decoder.handle_bytes(now, &bytes)
             }
         }
@@ -223,7 +224,7 @@ impl Place {
             scale.line.write(bytes);
         }
         while let Some(reply) = scale.decoder.poll_reply() {
-            scale.asked = None;
+            scale.evidence.handle_reply(&reply);
             match &reply {
                 Ok(_) => {
                     scale.counts.reads += 1;
@@ -290,11 +291,12 @@ impl Place {
                     self.signal(now, answered.take().unwrap_or(self.last_scanner), signal, &message);
                 }
                 Action::RequestWeight => {
-                    if let Some(scale) = &mut self.scale
-                        && let Some(bytes) = scale.decoder.request()
-                    {
-                        scale.asked.get_or_insert(now);
-                        scale.line.write(bytes);
+                    if let Some(scale) = &mut self.scale {
+                        // One that sends by itself is awaited as well.
+                        scale.evidence.handle_request(now);
+                        if let Some(bytes) = scale.decoder.request() {
+                            scale.line.write(bytes);
+                        }
                     }
                 }
                 // `status` asks for the screen when somebody looks.
@@ -323,14 +325,20 @@ impl Place {
             self.device(device.as_str(), port, protocol.name(), state, counts, &scanner.line)
         });
         let scale = self.scale.iter().map(|scale| {
-            let silent =
-                scale.asked.map(|asked| now.saturating_sub(asked)).filter(|silent| *silent >= SCALE_SILENT);
-            let state = match (scale.line.state(scale.counts), silent) {
-                (DeviceState::Working, Some(silent)) => DeviceState::Silent { for_s: silent.as_secs() },
-                (state, _) => state,
-            };
-            let ScaleConfig { device, port, protocol, .. } = &scale.config;
-            self.device(device.as_str(), port, protocol.name(), state, scale.counts, &scale.line)
+            let ScaleConfig { device, port, protocol, line, .. } = &scale.config;
+            let mut state = scale.line.state(scale.counts);
+            let mut advice = None;
+            if scale.line.closed.is_none() {
+                let diagnosis = scale.evidence.diagnose(now, protocol.name(), *line);
+                state = diagnosis_state(&diagnosis);
+                advice = (state != DeviceState::Working).then(|| Fault {
+                    message: diagnosis.message(protocol.name(), *line),
+                    hint: diagnosis.hint(&port.to_string()),
+                });
+            }
+            let health =
+                self.device(device.as_str(), port, protocol.name(), state, scale.counts, &scale.line);
+            DeviceHealth { advice, ..health }
         });
         scanners.chain(scale).collect()
     }
@@ -349,10 +357,23 @@ impl Place {
             port: port.to_string(),
             protocol: protocol.to_owned(),
             state,
+            advice: None,
             counts,
             last_fault: line.last_fault.clone(),
             last_bytes: line.last_bytes.escape_ascii().to_string(),
         }
+    }
+}
+
+/// An open port's state.
+fn diagnosis_state(diagnosis: &Diagnosis) -> DeviceState {
+    match diagnosis {
+        Diagnosis::Working | Diagnosis::Unknown => DeviceState::Working,
+        Diagnosis::Unplugged => DeviceState::Unplugged,
+        Diagnosis::Silent { waited } => DeviceState::Silent { for_s: waited.as_secs() },
+        Diagnosis::Parity { .. } => DeviceState::Parity,
+        Diagnosis::WrongSpeed => DeviceState::WrongSpeed,
+        Diagnosis::Garbage { .. } => DeviceState::Garbage,
     }
 }
 
