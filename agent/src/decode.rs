@@ -8,7 +8,8 @@ use stockwire_protocol::gs1::{self, Context, SCAN_BYTES_MAX, VariableMeasure};
 
 use crate::scale::{self, FrameFault, Reading, ScaleDecoder, ScaleOptions};
 
-/// One scan per line of input. CR before the line's end is dropped; GS, AIM identifier and everything else are data.
+/// One scan per line of input, an empty line included: what comes out has the lines of what went in. CR before the
+/// line's end is dropped; GS, AIM identifier and everything else are data.
 #[derive(Debug)]
 pub struct ScanLines {
     context: Context,
@@ -27,7 +28,7 @@ impl ScanLines {
         let mut lines = Vec::new();
         for &byte in bytes {
             if byte == b'\n' {
-                lines.extend(self.finish());
+                lines.push(self.end_of_line());
             } else if self.line.len() <= SCAN_BYTES_MAX + 1 {
                 // Beyond that it is too long already and is refused as such, whatever follows.
                 self.line.push(byte);
@@ -38,11 +39,15 @@ impl ScanLines {
 
     /// The input ended; the last line may lack its end.
     pub fn finish(&mut self) -> Option<String> {
+        (!self.line.is_empty()).then(|| self.end_of_line())
+    }
+
+    fn end_of_line(&mut self) -> String {
         let mut line = std::mem::take(&mut self.line);
         if line.last() == Some(&b'\r') {
             line.pop();
         }
-        (!line.is_empty()).then(|| scan(&line, self.context))
+        scan(&line, self.context)
     }
 }
 
@@ -209,6 +214,10 @@ mod tests {
                     r#"{"raw":"]C1010400638133393110ABC\u001d21S1","symbology":"GS1-128","kind":"gs1","elements":["#,
                     r#"{"ai":"01","value":"04006381333931","title":"GTIN"},{"ai":"10","value":"ABC","title":"BATCH/LOT"},"#,
                     r#"{"ai":"21","value":"S1","title":"SERIAL"}],"gtin":"04006381333931","findings":[]}"#,
+                ),
+                concat!(
+                    r#"{"raw":"","symbology":null,"kind":"error","elements":[],"gtin":null,"findings":["#,
+                    r#"{"severity":"error","code":"empty","message":"the code holds no data"}]}"#,
                 ),
                 r#"{"raw":"SW:LOC:A-01","symbology":null,"kind":"location","elements":[],"gtin":null,"findings":[]}"#,
             ]
