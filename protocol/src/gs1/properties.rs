@@ -13,8 +13,11 @@ use super::*;
 
 const GS: &str = "\x1d";
 
-/// A label as its maker meant it: identifiers with values, in any order.
-fn labels() -> impl Strategy<Value = Vec<(String, String)>> {
+/// Identifiers with values, in any order.
+type Label = Vec<(String, String)>;
+
+/// A label as its maker meant it.
+fn labels() -> impl Strategy<Value = Label> {
     let rows: Vec<&'static Row> = TABLE.iter().collect();
     // More is on no label, and would only be slow.
     prop::sample::subsequence(rows, 1..=12)
@@ -247,7 +250,7 @@ proptest! {
 }
 
 /// A key with some of its qualifiers in order, and attributes that may stand in its query.
-fn links() -> impl Strategy<Value = (Vec<(String, String)>, Vec<(String, String)>)> {
+fn links() -> impl Strategy<Value = (Label, Label)> {
     let keys: Vec<&'static Row> = TABLE.iter().filter(|row| row.qualifiers().is_some()).collect();
     let attributes: Vec<&'static Row> = TABLE.iter().filter(|row| row.may_stand_in_query()).collect();
     let chosen = (
