@@ -1,10 +1,10 @@
 //! What the operator hears and sees after each scan.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// The answer to one scan or weight. Each sounds and looks different, so that nobody has to read a screen to know
 /// whether a piece counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// It is recorded: durable in the journal. Given after the commit and at no other time.
