@@ -53,8 +53,12 @@ pub(crate) fn execute(
     match &command.learn {
         Some(station) => learn_scanner(&command, station, &load()?),
         None => {
-            let config = if path.exists() { Some(load()?) } else { None };
-            list(config.as_ref(), command.json)
+            // Whoever writes a configuration needs the names of the ports before it is right.
+            let config = path.exists().then(load).transpose();
+            if let Err(error) = &config {
+                eprintln!("warning: only ports are listed, because of the configuration: {error:#}");
+            }
+            list(config.unwrap_or_default().as_ref(), command.json)
         }
     }
 }

@@ -42,6 +42,17 @@ impl From<LineSettings> for Attachment {
     }
 }
 
+impl Parity {
+    /// For sentences.
+    pub fn word(self) -> &'static str {
+        match self {
+            Parity::None => "no",
+            Parity::Even => "even",
+            Parity::Odd => "odd",
+        }
+    }
+}
+
 impl LineSettings {
     /// The most common setting, and what USB adapters that ignore it report.
     pub const DEFAULT: Self = Self { baud: 9_600, data_bits: 8, parity: Parity::None, stop_bits: 1 };

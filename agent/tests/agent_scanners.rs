@@ -221,6 +221,14 @@ fn a_number_as_port_is_warned_about() {
         text.contains("warning: bench-1/scanner: /dev/ttyUSB7 may be another device after the next start"),
         "{text}"
     );
+    // The doctor says it too, and a configuration with faults keeps nobody from looking at the ports.
+    let text = String::from_utf8(bench.output(&["doctor"]).stdout).unwrap();
+    assert!(text.contains("look ports         bench-1/scanner: /dev/ttyUSB7"), "{text}");
+    fs::write(bench.path("config.toml"), "[agent]\n").unwrap();
+    let output = bench.output(&["devices", "--json"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && text.contains("agent.id is missing"), "{text}");
+    serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout).unwrap();
 }
 
 #[test]

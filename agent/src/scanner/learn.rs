@@ -13,7 +13,8 @@ use super::keyboard::Keyboard;
 use super::layout::{LAYOUTS, Layout};
 use super::ssi::Ssi;
 use super::{Feedback, IDLE_GAP_DEFAULT, ScannerDecoder, ScannerOptions, ScannerProtocol, Source};
-use crate::serial::{LineSettings, Parity};
+use crate::scale::parity_of;
+use crate::serial::LineSettings;
 
 /// The label to scan when none is named: letters that keyboard layouts swap, a sign, and a GS within.
 pub const LABEL: &[u8] = b"010950600013435210AZQWYM-1\x1d217";
@@ -246,7 +247,7 @@ fn serial(burst: &Burst, line: LineSettings, label: &[u8]) -> Result<Proposal, T
         // Seven bits and parity, read as eight: the eighth bit is the parity.
         None => {
             let seven: Vec<u8> = burst.bytes.iter().map(|byte| byte & 0x7F).collect();
-            let parity = parity(&burst.bytes);
+            let parity = parity_of(&burst.bytes);
             (seven, parity.map(|parity| LineSettings { data_bits: 7, parity, ..line }))
         }
     };
@@ -281,16 +282,6 @@ fn packets(burst: &Burst) -> Option<Vec<u8>> {
     let mut decoder = Ssi.decoder(&ScannerOptions::default());
     decoder.handle_bytes(Duration::ZERO, &burst.bytes);
     decoder.poll_read()?.ok()
-}
-
-/// Even or odd, when the eighth bits are that and not always clear.
-fn parity(bytes: &[u8]) -> Option<Parity> {
-    let all = |odd| bytes.iter().all(|byte| byte.count_ones() % 2 == odd);
-    match (bytes.iter().any(|byte| *byte >= 0x80), all(0), all(1)) {
-        (true, true, _) => Some(Parity::Even),
-        (true, _, true) => Some(Parity::Odd),
-        _ => None,
-    }
 }
 
 fn keyboard(burst: &Burst, label: &[u8]) -> Result<Proposal, Trouble> {

@@ -21,6 +21,7 @@ use stockwire_protocol::gs1::SCAN_BYTES_MAX;
 
 use super::{Feedback, LineCounts, ReadFault, ScannerDecoder, ScannerOptions, ScannerProtocol};
 use crate::feedback::Signal;
+use crate::scale::parity_of;
 use crate::serial::LineSettings;
 
 /// The row of the table.
@@ -71,6 +72,8 @@ const TRANSMITS_MAX: usize = 8;
 
 /// A scanner sends a read in one go; the largest takes 7 s at 9600 baud but has no pause in it.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
+/// Fewer bytes are a spike on the cable and tell nothing about the speed.
+const NOT_TEXT_BYTES_MIN: usize = 4;
 const GS: u8 = 0x1D;
 const RS: u8 = 0x1E;
 
@@ -133,8 +136,8 @@ impl ScannerDecoder for Decoder {
         if self.options.suffix.is_empty() || self.overflowed {
             self.end_read();
         } else {
-            self.read.clear();
-            self.put(Err(ReadFault::WithoutSuffix));
+            let read = mem::take(&mut self.read);
+            self.put(Err(why_without_suffix(&read)));
         }
     }
 
@@ -233,6 +236,16 @@ impl Decoder {
             Err(_) => self.counts.faults += 1,
         }
         self.reads.push_back(read);
+    }
+}
+
+/// A line that is set wrongly shows it here first: its suffix comes as another byte.
+fn why_without_suffix(read: &[u8]) -> ReadFault {
+    let text = read.iter().filter(|byte| matches!(byte, b' '..=b'~')).count();
+    match parity_of(read) {
+        Some(parity) => ReadFault::Parity { parity },
+        None if read.len() >= NOT_TEXT_BYTES_MIN && text * 2 < read.len() => ReadFault::NotText,
+        None => ReadFault::WithoutSuffix,
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::feedback::Signal;
 use crate::scanner::layout::Layout;
-use crate::serial::LineSettings;
+use crate::serial::{LineSettings, Parity};
 
 /// The scanner protocols, in the order in which they are listed to people.
 pub static SCANNERS: &[&dyn ScannerProtocol] =
@@ -203,6 +203,15 @@ pub enum ReadFault {
     /// The line fell silent before the configured suffix.
     #[error("the read breaks off before the configured suffix")]
     WithoutSuffix,
+    /// It breaks off, and each byte carries a parity bit.
+    #[error("what came has seven data bits and {} parity, and is read with eight", .parity.word())]
+    Parity {
+        /// Which.
+        parity: Parity,
+    },
+    /// It breaks off, and is mostly bytes that no label holds.
+    #[error("what came is no text")]
+    NotText,
     /// Text came where packets were expected.
     #[error("the scanner sends text and no SSI packets")]
     NotPackets,
@@ -224,6 +233,13 @@ impl ReadFault {
             ReadFault::TooLong { .. } => "check the scanner's suffix and the line settings of its port",
             ReadFault::WithoutPrefix | ReadFault::WithoutSuffix => {
                 "compare prefix and suffix with what the scanner sends: `stockwire-agent devices` shows the bytes, `devices --learn` finds the settings"
+            }
+            ReadFault::Parity { parity: Parity::Odd } => {
+                "set line = \"9600 7O1\", with the speed of the scanner's menu"
+            }
+            ReadFault::Parity { .. } => "set line = \"9600 7E1\", with the speed of the scanner's menu",
+            ReadFault::NotText => {
+                "the speed is another: look it up in the scanner's menu (often 9600 or 115200) and set `line`"
             }
             ReadFault::NotPackets => {
                 "it was told again to send packets: scan once more. If it stays so, choose SSI as its host and 'send packeted decode data' in its menu, or set protocol = \"line\""
