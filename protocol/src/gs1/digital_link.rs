@@ -14,7 +14,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::check::Check;
-use super::element::{Element, ElementError, ElementString};
+use super::element::{Element, ElementString};
+use super::element_error::ElementError;
 use super::finding::{Code, Finding};
 use super::row::{Row, find_exact};
 use super::scan::{describe, finding_of};

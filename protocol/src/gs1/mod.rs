@@ -16,6 +16,7 @@ mod symbology;
 mod command;
 mod digital_link;
 mod element;
+mod element_error;
 mod retail;
 mod variable_measure;
 
@@ -41,7 +42,8 @@ pub use check::check_pair;
 pub use command::{Command, CommandError, LocationCode};
 pub use date::{Date, DateError, DayZero};
 pub use decimal::Decimal;
-pub use element::{Element, ElementError, ElementString, Meaning};
+pub use element::{Element, ElementString, Meaning};
+pub use element_error::ElementError;
 pub use finding::{Code, Finding, Severity};
 pub use key::{Gln, Gtin, KeyError, Sscc, check_digit};
 pub use retail::expand_upc_e;

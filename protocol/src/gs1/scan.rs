@@ -6,7 +6,8 @@ use alloc::vec::Vec;
 use super::command::{self, Command, LocationCode, Ours};
 use super::decimal::Decimal;
 use super::digital_link::{self, Link};
-use super::element::{Element, ElementError, ElementString};
+use super::element::{Element, ElementString};
+use super::element_error::ElementError;
 use super::finding::{Code, Finding};
 use super::key::Gtin;
 use super::retail;
@@ -303,22 +304,7 @@ fn gs1(elements: ElementString, kind: Kind) -> ReadOut {
 
 /// What is wrong with an element, for a scan's findings.
 pub(super) fn finding_of(error: &ElementError) -> Finding {
-    Finding { code: code_of(error), message: describe(error) }
-}
-
-fn code_of(error: &ElementError) -> Code {
-    match error {
-        ElementError::Empty => Code::Empty,
-        ElementError::NotAscii { .. } => Code::NotAscii,
-        ElementError::UnknownAi { .. } => Code::UnknownAi,
-        ElementError::Separator { .. } => Code::Separator,
-        ElementError::Length { .. } => Code::Length,
-        ElementError::Character { .. } => Code::Character,
-        ElementError::Key { .. } => Code::CheckDigit,
-        ElementError::Date { .. } => Code::Date,
-        ElementError::Component { code, .. } => *code,
-        ElementError::Conflict { .. } => Code::Conflict,
-    }
+    Finding { code: error.code(), message: describe(error) }
 }
 
 /// An error and its causes on one line.

@@ -59,6 +59,10 @@ fn as_the_reference_engine() {
     check("]C1010950600013435210ABC<GS><GS>21S", "error !separator");
     check("]C1010950600013435210ABC21S", "gs1 09506000134352 01=09506000134352 10=ABC21S");
     check("]C100106141411234567897", "gs1 00=106141411234567897");
+    check(
+        "]Q1https://id.gs1.org/01/09506000134352/10/ABC123/21/987?17=260700",
+        "digital_link 09506000134352 01=09506000134352 10=ABC123 21=987 17=260700",
+    );
 }
 
 #[test]
@@ -294,10 +298,6 @@ fn locations() {
 
 #[test]
 fn links_and_other_urls() {
-    check(
-        "]Q1https://id.gs1.org/01/09506000134352/10/ABC123/21/987?17=260700",
-        "digital_link 09506000134352 01=09506000134352 10=ABC123 21=987 17=260700",
-    );
     check("https://id.gs1.org/01/09506000134352", "digital_link 09506000134352 01=09506000134352");
     check("]d1HTTPS://ID.GS1.ORG/00/106141411234567897", "digital_link 00=106141411234567897");
     check(
