@@ -81,8 +81,21 @@ pub fn configured(config: &Config) -> Vec<Configured> {
 
 /// What is wrong with the names of ports, one sentence each.
 pub fn warnings(configured: &[Configured], found: &[FoundPort]) -> Vec<String> {
-    let warning = |device: &Configured| Some(format!("{}: {}", device.name, device.port.warning(found)?));
-    configured.iter().filter_map(warning).collect()
+    let numbered = configured
+        .iter()
+        .filter_map(|device| Some(format!("{}: {}", device.name, device.port.warning(found)?)));
+    // Two names for one port are no fault of the text, and each reader would get half of the bytes.
+    let shared = found.iter().filter_map(|port| {
+        let here: Vec<&str> = configured
+            .iter()
+            .filter(|device| device.keyboard == port.keyboard && port.is_named(&device.port))
+            .map(|device| device.name.as_str())
+            .collect();
+        let device = port.device.display();
+        (here.len() > 1)
+            .then(|| format!("{} are on one port, {device}: give each its own", here.join(" and ")))
+    });
+    numbered.chain(shared).collect()
 }
 
 /// The table. `resolve` says where a device is that was not found by listing, and `status` is the running agent's answer.
@@ -270,6 +283,19 @@ mod tests {
         let found = [port("/dev/ttyUSB0", "/dev/serial/by-id/a")];
         let devices = [device("one/scanner", "/dev/serial/by-id/a"), device("two/scanner", "usb:1a86:7523")];
         assert_eq!(warnings(&devices, &found), Vec::<String>::new());
+        let mut usb = port("/dev/ttyUSB1", "/dev/serial/by-id/b");
+        usb.usb = Some(UsbFacts {
+            vendor: 0x1a86,
+            product: 0x7523,
+            serial: None,
+            port: "1-1".into(),
+            title: String::new(),
+        });
+        let twice = [device("one/scanner", "/dev/serial/by-id/b"), device("two/scanner", "usb:1a86:7523")];
+        assert_eq!(
+            warnings(&twice, &[usb]),
+            ["one/scanner and two/scanner are on one port, /dev/ttyUSB1: give each its own"]
+        );
         let numbered = warnings(&[device("one/scanner", "/dev/ttyUSB0")], &found);
         assert!(
             numbered.len() == 1 && numbered[0].starts_with("one/scanner: /dev/ttyUSB0 may be"),

@@ -102,7 +102,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     match ports::list(&Roots::default()) {
         Ok(found) => {
             for warning in devices_table::warnings(&devices_table::configured(&config), &found) {
-                tracing::warn!(warning, "a port is named by a number");
+                tracing::warn!(warning, "ports of the configuration");
             }
         }
         Err(error) => tracing::warn!(%error, "the ports cannot be listed"),

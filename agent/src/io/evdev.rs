@@ -38,12 +38,14 @@ impl Keys {
             let mut ready = self.0.readable_mut().await?;
             // What is not ready after all is waited for again; anything else is the device's end.
             let Ok(fetched) = ready.try_io(|device| {
-                let events = device.get_mut().fetch_events()?;
-                Ok(events.filter_map(key).flat_map(KeyEvent::to_bytes).collect::<Vec<u8>>())
+                let events: Vec<_> = device.get_mut().fetch_events()?.collect();
+                // Ready and empty is an end, as it is on a serial port; to ask again would be to ask for ever.
+                if events.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(events) }
             }) else {
                 continue;
             };
-            let bytes = fetched?;
+            let bytes: Vec<u8> = fetched?.into_iter().filter_map(key).flat_map(KeyEvent::to_bytes).collect();
+            // Most batches hold more than keys; some hold nothing else.
             if !bytes.is_empty() {
                 return Ok(bytes);
             }
