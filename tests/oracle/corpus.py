@@ -136,14 +136,50 @@ class Maker:
             "importeridx": lambda: r.choice(SET_64),
             "mediatype": lambda: r.choice(["01", "10", "80", "99"]),
             "packagetype": lambda: r.choice(["AA", "PAE", "200", "9"]),
-            "iban": lambda: r.choice(["GB82WEST12345698765432", "NO9386011117947", "DE89370400440532013000"]),
-            "couponcode": lambda: f"0{self.digits(12)}1{self.digits(1)}1{self.digits(1)}0{self.digits(3)}",
+            "iban": self.iban,
+            "couponcode": self.coupon,
             "couponposoffer": lambda: f"{r.choice('01')}0{self.digits(12)}0{self.digits(6)}",
         }.get(first)
         if made:
             return made()
         assert first is None, first
         return self.text(CHARACTERS[part.set], low, high)
+
+    def iban(self):
+        country = self.random.choice(["GB", "NO", "DE", "MT", "SE", "VG"])
+        account = self.text(string.ascii_uppercase + string.digits, 11, 30)
+        number = int("".join(str(int(c, 36)) for c in account + country + "00"))
+        return f"{country}{98 - number % 97:02}{account}"
+
+    def coupon(self):
+        """AI 8110 with some of its optional fields."""
+        r = self.random
+
+        def counted(low, high, more=0):
+            length = r.randint(low, high)
+            return f"{length}{self.digits(length + more)}"
+
+        def purchase():
+            return counted(1, 5) + r.choice("012349") + self.digits(3)
+
+        def prefix():
+            return r.choice(["9", counted(0, 6, 6)])
+
+        fields = [
+            lambda: "1" + r.choice("0123") + purchase() + prefix(),
+            lambda: "2" + purchase() + prefix(),
+            lambda: "3" + "26" + self.date()[2:],
+            lambda: "4" + "25" + self.date()[2:],
+            lambda: "5" + counted(0, 9, 6),
+            lambda: "6" + counted(1, 7, 6),
+            lambda: "9" + r.choice("01256") + r.choice("012") + self.digits(1) + r.choice("01"),
+        ]
+        whole = counted(0, 6, 6) + self.digits(6) + counted(1, 5) + purchase()
+        for field in fields:
+            longer = whole + field()
+            if r.random() < 0.4 and len(longer) <= 70:
+                whole = longer
+        return whole
 
     def value(self, row):
         optional = sum(part.optional for part in row.parts)
@@ -252,6 +288,17 @@ def corpus(dictionary, seed=20261123):
     for value in ("APE BGE BME BRI CBL CCE DPE FOB FPE LAB MPE OPE PAE PLP POP PPE PUE RB1 RB2 RB3 RCB SEC STL TEV THE TRE "
                   "TTE TWE UUE WRP X11 X12 X15 X16 X17 X18 X19 X20 200 201 202 203 204 205 206 210 211 212").split():
         gs1("list", [("7041", value)])
+
+    # Where the rules are long: right values, and values with up to three faults.
+    for ai in "8110 8112 8007 8013 8014 8006 8026 7258 4309 7040 8001 8008 8043 423 7030 4300 8011 253 255 8003".split():
+        for _ in range(60):
+            value = maker.value(by_ai[ai])
+            gs1("rules", [(ai, value)])
+            for _ in range(r.randint(1, 3)):
+                value = maker.damaged(value)
+                if not value:
+                    break
+                gs1("rules", [(ai, value)])
 
     # Padding of base 64: by RFC 4648, as GS1's reference has it, and by nobody.
     for value in ("AB==", "ABC=", "AB=", "A==", "A===", "=ABC", "ABCD", "A"):

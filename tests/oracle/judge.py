@@ -200,8 +200,20 @@ DIFFERENCES = [
     Difference(
         "biip",
         "interleaved 2 of 5",
-        "it holds every such symbol for a GTIN; others use it too, so what does not check is text with us",
-        lambda case, ours, biip: case.aim == "]I1" and biip.refused and ours.says[0] == "plain",
+        "it holds every such symbol for a GTIN; others use it too, so what is no GTIN of 14 digits is text with us",
+        lambda case, ours, biip: case.aim == "]I1" and ours.says[0] == "plain" and (biip.refused or len(case.data) != 14),
+    ),
+    Difference(
+        "biip",
+        "lengths of retail symbols",
+        "it takes 14 digits of ]E0 for a GTIN; no EAN-13 holds as many, so a digit was read or typed twice",
+        lambda case, ours, biip: case.group == "retail" and ours.says == ("error", "symbology") and len(case.data) == 14,
+    ),
+    Difference(
+        "biip",
+        "nothing",
+        "it takes a symbol without data for a label without elements",
+        lambda case, ours, biip: case.data == "" and ours.refused,
     ),
     Difference(
         "biip",
@@ -227,6 +239,12 @@ DIFFERENCES = [
         "new codes",
         "its lists lack the gold of Zimbabwe and its unit of account, and two package types of 2025",
         lambda case, ours, bwip: case.elements[0] in (("3912", "924125"), ("3912", "926125"), ("7041", "AT"), ("7041", "APE")),
+    ),
+    Difference(
+        "bwip",
+        "a single zero",
+        "it takes 0 for a number without leading zeros, GS1's reference does not",
+        lambda case, ours, bwip: is_stricter("component")(case, ours, bwip) and case.elements == (("8011", "0"),),
     ),
     Difference(
         "bwip",
