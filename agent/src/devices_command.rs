@@ -95,7 +95,7 @@ fn learn_scanner(command: &DevicesCommand, station: &str, config: &Config) -> an
     let shown = command.label.as_deref().unwrap_or(LABEL_TEXT);
     let (port, seconds) = (&scanner.port, LEARN_WAIT.as_secs());
     eprintln!(
-        "Scan the label {shown} {LEARN_SCANS} times, slowly, with the scanner at {port} ({seconds} s) ..."
+        "Scan the label {shown} {LEARN_SCANS} times, slowly, with the scanner at {port} ({seconds} s). Another label does as well when --label says its text."
     );
     let mut chunks = Vec::new();
     listen(port, scanner.attachment(), LEARN_WAIT, PAUSE, |at, bytes| {

@@ -41,10 +41,21 @@ pub struct Proposal {
     pub options: ScannerOptions,
     /// The AIM identifier that the scanner sent, such as `]d2`.
     pub aim: Option<String>,
-    /// GS did not come at all.
-    pub gs_lost: bool,
+    /// What became of GS.
+    pub gs: Separator,
     /// How many scans say so.
     pub scans: usize,
+}
+
+/// What became of a GS within the label.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Separator {
+    /// It came, as itself or as its substitute.
+    Came,
+    /// It did not come at all.
+    Lost,
+    /// The label holds none, so nobody knows.
+    NotAsked,
 }
 
 /// Why there is no proposal.
@@ -92,7 +103,7 @@ impl Trouble {
                 "the speed is another: look it up in the scanner's menu (often 9600 or 115200) and set `line`"
             }
             Trouble::OtherLabel { .. } => {
-                "scan the label that was named, or name yours with --label; a GS in it is written <GS>"
+                "scan the label that was named, or name one whose text you know: --label SW:CMD:DONE for that of `stockwire-agent sheet commands`; a GS is written <GS>"
             }
             Trouble::Differ { .. } => "scan slowly, always the same label; if it stays so, check the cable",
             Trouble::Unusable { .. } => "choose CR as suffix and no prefix in the scanner's menu",
@@ -171,11 +182,15 @@ impl Proposal {
                 "# AIM identifiers are OFF: switch them on in the scanner's menu, or GS1 labels are taken for plain text.\n"
             }
         });
-        if self.gs_lost {
-            text.push_str(
-                "# The GS within the label did NOT come: let the scanner send it, or a substitute such as \"~\", or lots and serials run together.\n",
-            );
-        }
+        text.push_str(match self.gs {
+            Separator::Came => "",
+            Separator::Lost => {
+                "# The GS within the label did NOT come: let the scanner send it, or a substitute such as \"~\", or lots and serials run together.\n"
+            }
+            Separator::NotAsked => {
+                "# The label held no GS, so whether that comes is not known: learn again with a label that has a lot and a serial number.\n"
+            }
+        });
         if let Some(noun) = ambiguous(prefix).filter(|_| self.aim.is_none()) {
             text.push_str(&format!(
                 "# The prefix looks like {noun}: switch that off rather than configure it, it changes with the symbology.\n"
@@ -229,7 +244,7 @@ fn serial(burst: &Burst, line: LineSettings, label: &[u8]) -> Result<Proposal, T
         line,
         options,
         aim: found.aim.clone(),
-        gs_lost: found.gs_lost,
+        gs: found.gs,
         scans: 1,
     };
     if let Some(read) = packets(burst)
@@ -302,7 +317,7 @@ fn keyboard(burst: &Burst, label: &[u8]) -> Result<Proposal, Trouble> {
                 line: None,
                 options,
                 aim: found.aim,
-                gs_lost: found.gs_lost,
+                gs: found.gs,
                 scans: 1,
             };
             // An identifier that comes out whole is a better witness than the label alone: `]` moves about.
@@ -332,7 +347,7 @@ struct Found {
     prefix: Vec<u8>,
     aim: Option<String>,
     substitute: Option<u8>,
-    gs_lost: bool,
+    gs: Separator,
     suffix: Vec<u8>,
 }
 
@@ -368,7 +383,11 @@ fn find(bytes: &[u8], label: &[u8]) -> Option<Found> {
         prefix: prefix.to_vec(),
         aim,
         substitute,
-        gs_lost: length < label.len(),
+        gs: match (label.contains(&GS), length == label.len()) {
+            (false, _) => Separator::NotAsked,
+            (true, true) => Separator::Came,
+            (true, false) => Separator::Lost,
+        },
         suffix: suffix.to_vec(),
     })
 }
@@ -382,7 +401,7 @@ fn gap(pause: Duration, usual: Duration) -> Duration {
 fn is_same(one: &Proposal, other: &Proposal) -> bool {
     let settings = |it: &Proposal| {
         let options = ScannerOptions { gap: Duration::ZERO, ..it.options.clone() };
-        (it.protocol, it.line, options, it.aim.clone(), it.gs_lost)
+        (it.protocol, it.line, options, it.aim.clone(), it.gs)
     };
     settings(one) == settings(other)
 }

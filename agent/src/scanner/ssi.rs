@@ -83,8 +83,8 @@ const TRANSMITS_MAX: usize = 32;
 /// The lamp of a good read.
 const LAMP_TIME: Duration = Duration::from_millis(500);
 const LAMP: u8 = 1;
-/// Fewer skipped bytes than this are noise and no text.
-const TEXT_BYTES_MIN: u32 = 4;
+/// Fewer skipped bytes than a header has are a spike on the cable: no text, and no packet that was damaged.
+const SKIPPED_BYTES_MIN: u32 = 4;
 /// No beep when a parameter is taken.
 const NO_BEEP: u8 = 0xFF;
 
@@ -250,6 +250,9 @@ impl Decoder {
         if packet.is_retransmit() && is_same {
             // Our acknowledgement went lost, not the read. If something was damaged meanwhile it may have been another
             // piece with this code: then `damaged` still stands, and the operator is told.
+            if let Some(partial) = &mut self.partial {
+                partial.due = now + REPAIR_WAIT;
+            }
             return;
         }
         self.damaged = None;
@@ -298,10 +301,10 @@ impl Decoder {
     fn handle_silence(&mut self, now: Duration) {
         self.take_packets(now, true);
         let Skipped { bytes, text } = mem::take(&mut self.skipped);
-        if bytes >= TEXT_BYTES_MIN && bytes == text {
+        if bytes >= SKIPPED_BYTES_MIN && bytes == text {
             self.put(Err(ReadFault::NotPackets));
             self.set_up();
-        } else if bytes > 0 {
+        } else if bytes >= SKIPPED_BYTES_MIN {
             self.damaged.get_or_insert(now + REPAIR_WAIT);
             if self.naks < NAKS_MAX {
                 self.naks += 1;

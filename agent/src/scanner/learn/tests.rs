@@ -32,7 +32,7 @@ fn check(chunks: &[Chunk], expected: &[&str]) -> Proposal {
 #[test]
 fn prefix_suffix_and_identifiers() {
     let p = check(&scan(&around_label(b"]d2", b"\r")), &["protocol = \"line\"", "suffix = \"\\r\""]);
-    assert_eq!((p.aim.as_deref(), p.gs_lost, p.scans), (Some("]d2"), false, 1));
+    assert_eq!((p.aim.as_deref(), p.gs, p.scans), (Some("]d2"), Separator::Came, 1));
     let p = check(&scan(&around_label(b"", b"\r\n")), &["protocol = \"line\"", "suffix = \"\\r\\n\""]);
     assert!(p.aim.is_none() && p.to_toml().contains("AIM identifiers are OFF"));
     check(
@@ -77,7 +77,7 @@ fn gs_replaced_and_gs_lost() {
         );
     }
     let p = check(&with(b""), &["protocol = \"line\"", "suffix = \"\\r\""]);
-    assert!(p.gs_lost && p.to_toml().contains("did NOT come"));
+    assert!(p.gs == Separator::Lost && p.to_toml().contains("did NOT come"));
 }
 
 #[test]
@@ -87,6 +87,13 @@ fn parity_that_was_not_expected() {
         let bytes: Vec<u8> = around_label(b"]d2", b"\r").iter().map(seven).collect();
         check(&scan(&bytes), &["protocol = \"line\"", &format!("line = \"{line}\""), "suffix = \"\\r\""]);
     }
+}
+
+#[test]
+fn a_label_without_gs_tells_everything_else() {
+    let p = learn(Source::Serial, LINE, &scan(b"]C0SW:CMD:DONE\r\n"), b"SW:CMD:DONE").unwrap();
+    assert_eq!(lines(&p), ["protocol = \"line\"", "suffix = \"\\r\\n\""]);
+    assert!(p.to_toml().contains("The label held no GS"));
 }
 
 #[test]

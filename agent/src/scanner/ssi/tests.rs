@@ -173,6 +173,16 @@ fn noise_is_asked_about_a_few_times_only() {
 }
 
 #[test]
+fn a_spike_on_the_cable_is_counted_and_no_more() {
+    let mut decoder = decoder(Feedback::None);
+    serve(&mut decoder, ms(0));
+    decoder.handle_bytes(ms(1_000), &[0x00, 0xFF, 0x80]);
+    assert_eq!(serve(&mut decoder, ms(1_100)), []);
+    assert_eq!((decoder.poll_timeout(), reads(&mut decoder)), (None, vec![]));
+    assert_eq!(decoder.counts().garbage_bytes, 3);
+}
+
+#[test]
 fn a_read_whose_packets_stop_is_told() {
     let mut decoder = decoder(Feedback::None);
     decoder.handle_bytes(ms(0), &decode_data(2, 0x1C, b"ABC"));
