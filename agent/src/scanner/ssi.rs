@@ -103,7 +103,10 @@ struct Decoder {
     damaged: Option<Duration>,
     naks: u8,
     commands: VecDeque<Command>,
+    /// The command that waits for its answer.
     sent: Option<Sent>,
+    /// Whether commands are answered at all; with handshaking switched off in its menu a scanner obeys in silence.
+    answers: bool,
     /// At most `TRANSMITS_MAX`.
     transmits: VecDeque<Vec<u8>>,
     lamp_off_at: Option<Duration>,
@@ -154,6 +157,7 @@ impl Decoder {
             naks: 0,
             commands: VecDeque::new(),
             sent: None,
+            answers: true,
             transmits: VecDeque::new(),
             lamp_off_at: None,
             enable_at: None,
@@ -188,8 +192,12 @@ impl Decoder {
     }
 
     fn answer(&mut self, opcode: Opcode, data: &[u8]) {
+        self.transmit(build(opcode, 0, data));
+    }
+
+    fn transmit(&mut self, packet: Vec<u8>) {
         if self.transmits.len() < TRANSMITS_MAX {
-            self.transmits.push_back(build(opcode, 0, data));
+            self.transmits.push_back(packet);
         }
     }
 
@@ -220,8 +228,12 @@ impl Decoder {
     fn handle_packet(&mut self, now: Duration, packet: Packet) {
         match packet.opcode {
             Opcode::DecodeData => self.handle_decode_data(now, packet),
-            Opcode::CmdAck => self.sent = None,
+            Opcode::CmdAck => {
+                self.answers = true;
+                self.sent = None;
+            }
             Opcode::CmdNak => {
+                self.answers = true;
                 if let Some(sent) = &mut self.sent {
                     if packet.data.first() == Some(&1) && !sent.again {
                         sent.due = now;
@@ -319,14 +331,15 @@ impl Decoder {
 
     /// Sends the next command once the one before is answered, or again when it is not.
     fn send_commands(&mut self, now: Duration) {
-        // After the second time it is given up: a beep is worth nothing later, and parameters are sent again when text
-        // comes.
-        if let Some(sent) = self.sent.take_if(|sent| sent.due <= now)
-            && !sent.again
-        {
-            self.send(now, sent.command, true);
+        if let Some(sent) = self.sent.take_if(|sent| sent.due <= now) {
+            // After the second time it is given up: a beep is worth nothing later, and parameters are sent again when
+            // text comes.
+            self.answers = !sent.again;
+            if !sent.again {
+                self.send(now, sent.command, true);
+            }
         }
-        if self.sent.is_none()
+        while self.sent.is_none()
             && let Some(command) = self.commands.pop_front()
         {
             self.send(now, command, false);
@@ -335,8 +348,9 @@ impl Decoder {
 
     fn send(&mut self, now: Duration, command: Command, again: bool) {
         let status = if again { RETRANSMIT } else { 0 };
-        self.transmits.push_back(build(command.opcode, status, &command.data));
-        self.sent = Some(Sent { command, due: now + ANSWER_WAIT, again });
+        self.transmit(build(command.opcode, status, &command.data));
+        // Who answers nothing is not waited for, or the beep would come after the operator has gone on.
+        self.sent = self.answers.then(|| Sent { command, due: now + ANSWER_WAIT, again });
     }
 
     fn put(&mut self, read: Result<Vec<u8>, ReadFault>) {
