@@ -232,6 +232,11 @@ proptest! {
     }
 
     #[test]
+    fn escaped_text_is_a_scan(text in "\\][Qd][1-6](\\\\0000(26|03)|\\\\|.|01095){0,12}") {
+        look_at(text.as_bytes(), 2026);
+    }
+
+    #[test]
     fn command_like_text_is_a_scan(text in "(\\][A-Za-z][0-9])?(SW:)?(CMD|QTY|LOC|WF|OP)?:?.{0,60}") {
         look_at(text.as_bytes(), 2026);
     }

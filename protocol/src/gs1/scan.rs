@@ -72,8 +72,8 @@ pub fn interpret(raw: &[u8], year: u16) -> Scan {
 
 /// The same for a site that has more to say.
 pub fn interpret_with(raw: &[u8], context: Context) -> Scan {
-    let (symbology, data) = Symbology::split(raw);
-    let read = read(raw, symbology, data, context.year);
+    let (symbology, _) = Symbology::split(raw);
+    let read = read(raw, symbology, context.year);
     let read = read.unwrap_or_else(|error| ReadOut::new(Kind::Error).and(error));
     Scan { raw: raw.to_vec(), symbology, read: read.with_variable(context.variable) }
 }
@@ -89,9 +89,9 @@ impl Scan {
         text_of(&self.raw)
     }
 
-    /// The text without its AIM identifier: what the catalogue is asked for.
+    /// The text without its AIM identifier and without escapes for its character set: what the catalogue is asked for.
     pub fn data_text(&self) -> String {
-        text_of(Symbology::split(&self.raw).1)
+        data_of(&self.raw)
     }
 
     /// What was scanned; `None` when the scanner sends no AIM identifier, or one that we do not know.
@@ -224,15 +224,15 @@ impl ReadOut {
     }
 }
 
-fn read(raw: &[u8], symbology: Option<Symbology>, data: &[u8], year: u16) -> Result<ReadOut, Finding> {
-    if data.is_empty() {
-        return Err(Finding { code: Code::Empty, message: "the code holds no data".into() });
-    }
+fn read(raw: &[u8], symbology: Option<Symbology>, year: u16) -> Result<ReadOut, Finding> {
     if raw.len() > SCAN_BYTES_MAX {
         let message = alloc::format!("{} bytes are more than any symbol holds ({SCAN_BYTES_MAX})", raw.len());
         return Err(Finding { code: Code::TooLong, message });
     }
-    let text = text_of(data);
+    let text = data_of(raw);
+    if text.is_empty() {
+        return Err(Finding { code: Code::Empty, message: "the code holds no data".into() });
+    }
     let Some(symbology) = symbology else {
         return bare(text, raw, year);
     };
@@ -317,6 +317,13 @@ pub(super) fn describe(error: &dyn core::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+fn data_of(raw: &[u8]) -> String {
+    match symbology::without_eci(raw) {
+        Some(data) => text_of(&data),
+        None => text_of(Symbology::split(raw).1),
+    }
 }
 
 fn text_of(bytes: &[u8]) -> String {

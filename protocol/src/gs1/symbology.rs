@@ -1,5 +1,6 @@
 //! AIM symbology identifiers (ISO/IEC 15424): `]`, a letter and a modifier before the data say what was scanned.
 
+use alloc::vec::Vec;
 use core::fmt;
 
 /// The kind of symbol that was scanned, as far as it matters here.
@@ -151,6 +152,32 @@ impl Symbology {
     }
 }
 
+/// Data without the escapes by which a scanner tells the character set (ECI): behind an identifier that promises them
+/// they are `\` and six digits, and `\` itself comes doubled. `None` when there are none, as with scanners that translate
+/// the characters themselves; then nothing is taken for an escape.
+pub(super) fn without_eci(raw: &[u8]) -> Option<Vec<u8>> {
+    let data = match raw {
+        [b']', b'Q', b'2' | b'4' | b'6', data @ ..] | [b']', b'd', b'4'..=b'6', data @ ..] => data,
+        _ => return None,
+    };
+    let escape = |rest: &[u8]| {
+        rest.first() == Some(&b'\\') && rest.get(1..7).is_some_and(|eci| eci.iter().all(u8::is_ascii_digit))
+    };
+    if !escape(data) {
+        return None;
+    }
+    let (mut text, mut rest) = (Vec::with_capacity(data.len()), data);
+    while let Some((first, behind)) = rest.split_first() {
+        if escape(rest) {
+            rest = &rest[7..];
+            continue;
+        }
+        text.push(*first);
+        rest = if rest.starts_with(b"\\\\") { &rest[2..] } else { behind };
+    }
+    Some(text)
+}
+
 /// Whether the bytes look like data behind an AIM identifier.
 pub(super) fn looks_like_aim(raw: &[u8]) -> bool {
     matches!(raw, [b']', letter, modifier, ..] if letter.is_ascii_alphabetic() && modifier.is_ascii_alphanumeric())
@@ -192,6 +219,24 @@ mod tests {
         for raw in ["", "]", "]C", "]c1", "]C9", "C1", " ]C1", "]  "] {
             check(raw, None);
         }
+    }
+
+    #[test]
+    fn character_set_escapes() {
+        let check = |raw: &str, expected: Option<&str>| {
+            let got = without_eci(raw.as_bytes()).map(|text| alloc::string::String::from_utf8(text).unwrap());
+            assert_eq!(got.as_deref(), expected, "{raw}");
+        };
+        check(r"]Q2\000026gr\\n", Some(r"gr\n"));
+        check(r"]d5\0000030109506000134352", Some("0109506000134352"));
+        check(r"]Q4\000026a\000003b", Some("ab"));
+        check(r"]Q2\000026", Some(""));
+        check(r"]Q2\000026\", Some(r"\"));
+        check(r"]Q2C:\000026", None);
+        check(r"]Q2\00002x", None);
+        check(r"]Q2\0000", None);
+        check(r"]Q1\000026a", None);
+        check(r"\000026a", None);
     }
 
     #[test]
