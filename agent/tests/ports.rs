@@ -114,11 +114,22 @@ fn everything_that_is_plugged_in_is_found_with_what_usb_says() {
         "ff0000 0 0 0 0\n",
         &[],
     );
+    // Of the ports that a board may have this one has two, and the system's console is on the other one.
+    fs::create_dir_all(machine.roots.sys.join("class/tty/console")).unwrap();
+    fs::write(machine.roots.sys.join("class/tty/console/active"), "tty0 ttyS2\n").unwrap();
+    for (name, kind) in [("ttyS0", "4"), ("ttyS1", "0"), ("ttyS2", "4")] {
+        machine.tty(name, machine.roots.sys.join("devices/platform/serial8250"), &[]);
+        fs::write(machine.roots.sys.join(format!("class/tty/{name}/type")), format!("{kind}\n")).unwrap();
+    }
+    // A name by a rule of the site's own, and a stream of the process that looks.
+    symlink("ttyUSB0", machine.roots.dev.join("dock-3")).unwrap();
+    symlink("/proc/self/fd/0", machine.roots.dev.join("stdin")).unwrap();
     // What is no port at all.
     fs::write(machine.roots.dev.join("tty1"), "").unwrap();
     symlink("gone", machine.roots.dev.join("serial/by-id/usb-gone")).unwrap();
 
     let expected = [
+        "/ttyS0",
         "/serial/by-id/usb-Zebra",
         "/ttyAMA0",
         "/serial/by-id/usb-FTDI_A6008isP",
@@ -128,6 +139,11 @@ fn everything_that_is_plugged_in_is_found_with_what_usb_says() {
     let ftdi = machine.list().into_iter().find(|port| port.device.ends_with("ttyUSB0")).unwrap();
     let usb = ftdi.usb.unwrap();
     assert_eq!((usb.vendor, usb.product, usb.port.as_str()), (0x0403, 0x6001, "1-1.2"));
+    assert!(
+        ftdi.names.iter().any(|name| name.ends_with("dock-3")) && ftdi.names.len() == 3,
+        "{:?}",
+        ftdi.names
+    );
     assert_eq!((usb.serial.as_deref(), usb.title.as_str()), (Some("A6008isP"), "Bar Code Scanner"));
     assert_eq!(machine.resolve("usb:0403:6001/A6008isP", false).unwrap(), "ttyUSB0");
     assert_eq!(machine.resolve("usb:0c2e:0b61", true).unwrap(), "input/event3");

@@ -106,6 +106,23 @@ proptest! {
         }
     }
 
+    /// What a scanner set to a layout types is what was on the label, whichever ASCII that is.
+    #[test]
+    fn any_text_comes_through_any_layout(text in "[ -~\x1d\x1e\x04]{1,60}", cut in any::<prop::sample::Index>()) {
+        for layout in LAYOUTS {
+            let mut keys = type_text(layout, text.as_bytes()).unwrap_or_default();
+            keys.extend([28, 0, 1, 28, 0, 0]);
+            let row = SCANNERS.iter().find(|row| row.name() == "keyboard");
+            let mut decoder = row.map(|row| row.decoder(&ScannerOptions { layout, ..ScannerOptions::default() }));
+            let decoder = decoder.as_mut().ok_or_else(|| TestCaseError::fail("no keyboard row"))?;
+            let cut = cut.index(keys.len());
+            decoder.handle_bytes(Duration::ZERO, &keys[..cut]);
+            decoder.handle_bytes(Duration::ZERO, &keys[cut..]);
+            prop_assert_eq!(decoder.poll_read(), Some(Ok(text.clone().into_bytes())), "{}", layout);
+            prop_assert_eq!(decoder.poll_read(), None);
+        }
+    }
+
     /// Left alone it comes to rest: a quiet line costs nothing.
     #[test]
     fn left_alone_nothing_is_due_any_more(steps in vec(step(), 0..30)) {

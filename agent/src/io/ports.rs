@@ -42,7 +42,7 @@ pub fn resolve(name: &PortName, keyboard: bool) -> Result<PathBuf, Unresolved> {
     }
 }
 
-/// The ports that are there, each once: serial ones that can be plugged in or have a link, and keyboards on USB.
+/// The ports that are there, each once: serial ones with hardware behind them or with a link, and keyboards on USB.
 ///
 /// # Errors
 /// When a directory that is there cannot be listed.
@@ -57,25 +57,40 @@ pub fn list(roots: &Roots) -> io::Result<Vec<FoundPort>> {
             }
         }
     }
+    // Names that the site gave by rules of its own; not the streams of whatever process looks.
+    let mut own_names = Vec::new();
+    for name in names_in(&roots.dev)? {
+        let target = fs::read_link(&name).ok().filter(|target| !target.starts_with("/proc"));
+        if let Some(device) = target.and_then(|_| fs::canonicalize(&name).ok()) {
+            own_names.push((device, name));
+        }
+    }
+    // Where the system logs and logins are, nobody has plugged in a scale, and what is asked there is typed there.
+    let consoles = fs::read_to_string(roots.sys.join("class/tty/console/active")).unwrap_or_default();
     for (class, directory) in [("tty", ""), ("input", "input")] {
         for node in names_in(&roots.dev.join(directory))? {
             let Some(name) = node.file_name().and_then(|name| name.to_str()) else { continue };
-            let kinds: &[&str] = if class == "tty" { &["ttyUSB", "ttyACM", "ttyAMA"] } else { &["event"] };
-            let pluggable = kinds.iter().any(|kind| name.starts_with(kind));
-            let device = fs::canonicalize(&node).unwrap_or_else(|_| node.clone());
-            let linked = links.iter().any(|(target, _)| *target == device);
-            let wanted = pluggable || linked && class == "tty";
-            if !wanted {
+            if own_names.iter().any(|(_, own)| *own == node) {
                 continue;
             }
             let entry = roots.sys.join("class").join(class).join(name).join("device");
+            let device = fs::canonicalize(&node).unwrap_or_else(|_| node.clone());
+            let linked = links.iter().any(|(target, _)| *target == device);
+            let wanted = match class {
+                "tty" if consoles.split_whitespace().any(|console| console == name) => false,
+                "tty" => linked || name.starts_with("tty") && is_wired(&entry),
+                _ => name.starts_with("event"),
+            };
+            if !wanted {
+                continue;
+            }
             let usb = usb_facts(&entry);
             let keyboard = class == "input";
             if keyboard && (usb.is_none() || !types_letters(&entry)) {
                 continue;
             }
-            let names =
-                links.iter().filter(|(target, _)| *target == device).map(|(_, name)| name.clone()).collect();
+            let named = links.iter().chain(&own_names).filter(|(target, _)| *target == device);
+            let names = named.map(|(_, name)| name.clone()).collect();
             found.push(FoundPort { device, names, usb, keyboard });
         }
     }
@@ -102,6 +117,13 @@ fn names_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut names = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
     names.sort_by_key(|name| (name.as_os_str().len(), name.clone()));
     Ok(names)
+}
+
+/// Whether there is hardware behind a terminal. The kernel makes nodes for serial ports that a board might have; of those
+/// that it has not found the type is 0.
+fn is_wired(entry: &Path) -> bool {
+    let found = |kind: String| kind.trim() != "0";
+    entry.exists() && fs::read_to_string(entry.with_file_name("type")).map_or(true, found)
 }
 
 /// The USB device above a port in the kernel's tree.
