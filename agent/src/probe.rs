@@ -45,6 +45,8 @@ const SPEEDS: [u32; 8] = [9_600, 4_800, 2_400, 19_200, 1_200, 38_400, 115_200, 5
 /// Data bits and parity of the second pass.
 const FORMATS: [(u8, Parity); 3] = [(8, Parity::None), (7, Parity::Even), (7, Parity::Odd)];
 
+/// An empty command, which no scale obeys.
+const END: &[u8] = b"\r\n";
 /// Letters with which some scale is set to zero, tared, cleared, reset, switched to another unit, filter or echo.
 const HARMFUL: &[u8] = b"TZCEUXFHKtzfckx@";
 /// Requests that are a print key: they may add the weight to the scale's own total. Their scales are recognised by how
@@ -139,7 +141,8 @@ fn sure(score: Score) -> String {
 pub struct Probe {
     /// Trials that are still to be made.
     trials: VecDeque<Trial>,
-    total: usize,
+    /// Trials that were begun.
+    made: usize,
     steps: VecDeque<Step>,
     /// What the steps are about.
     now: Option<Doing>,
@@ -177,10 +180,9 @@ impl Default for Probe {
 impl Probe {
     /// The whole search.
     pub fn new() -> Self {
-        let trials = plan();
         Self {
-            total: trials.len(),
-            trials,
+            made: 0,
+            trials: plan(),
             steps: VecDeque::new(),
             now: None,
             bytes: Vec::new(),
@@ -215,9 +217,9 @@ impl Probe {
         wants.iter().all(|byte| byte.is_ascii_control()).then_some(wants)
     }
 
-    /// Which trial of how many is being made. Settings that the bytes suggest are a trial more.
+    /// Which trial of how many is being made. What comes may add some, or make others needless.
     pub fn progress(&self) -> (usize, usize) {
-        (self.total - self.trials.len(), self.total)
+        (self.made, self.made + self.trials.len())
     }
 
     /// What came of it.
@@ -232,7 +234,13 @@ impl Probe {
     fn conclude(&mut self) {
         match self.now.take() {
             None => self.begin(),
-            Some(Doing::Listening(trial)) if self.bytes.is_empty() => self.ask(trial),
+            Some(Doing::Listening(trial)) if self.bytes.is_empty() => {
+                // What was asked with other settings, or without an end, must not stand before the next question.
+                if !trial.questions.is_empty() {
+                    self.steps.push_back(Step::Write(END.to_vec()));
+                }
+                self.ask(trial);
+            }
             // It sends by itself: questions would only disturb it, and the next speed is no better if this one was read.
             Some(Doing::Listening(trial)) => self.judge(trial, None),
             Some(Doing::Asking(trial, _, _)) if self.bytes.is_empty() => self.ask(trial),
@@ -245,6 +253,7 @@ impl Probe {
 
     fn begin(&mut self) {
         let Some(trial) = self.trials.pop_front() else { return };
+        self.made += 1;
         self.bytes.clear();
         self.speakers.clear();
         self.steps.extend([Step::Set(trial.line), Step::Listen(STREAM_WAIT)]);
@@ -286,12 +295,12 @@ impl Probe {
             self.suggested.push((*sent, question.clone()));
             let questions = question.into_iter().chain(trial.questions).collect();
             self.trials.push_front(Trial { line: *sent, questions });
-            self.total += 1;
             return self.begin();
         }
-        if self.complained.is_empty() {
-            // Asked in another language; the right question may still come.
+        if self.complained.is_empty() && !found.is_empty() {
+            // Asked in another language, but with the right settings: only another question is missing.
             self.complained = found;
+            self.trials.retain(|other| other.line == trial.line);
         }
         self.outcome.heard.get_or_insert((trial.line, diagnosis));
         match question {
@@ -316,6 +325,11 @@ fn plan() -> VecDeque<Trial> {
     for row in SCALES {
         add(row.line(), question(*row));
     }
+    // A question without an end would stand before the next one.
+    let has_end = |question: &Vec<u8>| question.ends_with(b"\r") || question.ends_with(b"\n");
+    for trial in &mut trials {
+        trial.questions.make_contiguous().sort_by_key(|question| !has_end(question));
+    }
     let mut trials: VecDeque<Trial> = trials.into();
     for baud in SPEEDS {
         for (data_bits, parity) in FORMATS {
@@ -328,6 +342,7 @@ fn plan() -> VecDeque<Trial> {
                     questions.push_back(question);
                 }
             }
+            questions.make_contiguous().sort_by_key(|question| !has_end(question));
             trials.push_back(Trial { line, questions });
         }
     }

@@ -22,7 +22,8 @@ fn play(bench: &Bench) -> (Outcome, Vec<Vec<u8>>, Duration) {
                 line = Some(set);
             }
             Step::Write(bytes) => {
-                if line == Some(bench.line) {
+                // An empty command is nothing to these.
+                if line == Some(bench.line) && bytes != END {
                     answer.extend((bench.answer)(&bytes).unwrap_or_default());
                 }
                 sent.push(bytes);
@@ -144,6 +145,6 @@ fn silence_and_babble_end_with_advice() {
     assert!(sent.len() > 100, "{} questions", sent.len());
     assert!(waited < Duration::from_secs(180), "{waited:?}");
     let (outcome, sent, _) = play(&Bench { line: EIGHT, answer: nothing, stream: b"HELLO WORLD\r\n" });
-    assert!(outcome.found.is_empty() && sent.is_empty());
+    assert!(outcome.found.is_empty() && sent.iter().all(|bytes| bytes == END));
     assert!(outcome.to_text("/dev/x").contains("no known protocol"), "{}", outcome.to_text("/dev/x"));
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
-use stockwire_tests::device::Heard;
+use stockwire_tests::device::scale::{MODELS, Model};
+use stockwire_tests::device::{self, Heard};
 use stockwire_tests::peers::{Peers, differences, expected_shop};
 use stockwire_tests::real::World;
 use stockwire_tests::real::process::eventually;
@@ -29,6 +30,9 @@ struct Arguments {
     /// Use this scale, for example /dev/serial/by-id/usb-...:mt-sics.
     #[arg(long, value_name = "PORT:PROTOCOL", value_parser = scale)]
     scale: Option<(PathBuf, String)>,
+    /// Weigh on a virtual scale of this protocol instead of mt-sics; a wrong name lists them all.
+    #[arg(long, value_name = "NAME", value_parser = virtual_scale, conflicts_with = "scale")]
+    virtual_scale: Option<&'static Model>,
     /// Run the movements, check every book against the script, and end.
     #[arg(long)]
     headless: bool,
@@ -46,6 +50,14 @@ struct Arguments {
 fn scale(text: &str) -> Result<(PathBuf, String), String> {
     let (port, protocol) = text.rsplit_once(':').ok_or("expected PORT:PROTOCOL")?;
     Ok((port.into(), protocol.into()))
+}
+
+fn virtual_scale(name: &str) -> Result<&'static Model, String> {
+    device::scale::find(name).ok_or_else(|| {
+        let mut names: Vec<&str> = MODELS.iter().map(|model| model.name).collect();
+        names.dedup();
+        format!("there are {}", names.join(", "))
+    })
 }
 
 /// For everything to arrive everywhere after the last scan; the real ERP takes some seconds for hundreds of lines.
@@ -117,14 +129,19 @@ async fn demo(arguments: &Arguments) -> Result<()> {
         Peers::stand_in(&world).await?
     };
     let devices = stockwire_tests::real::process::Scratch::new("devices")?;
-    let mut keeper = Keeper::plug(devices.path())?;
+    let model = arguments.virtual_scale.unwrap_or(MODELS[0]);
+    let mut keeper = Keeper::plug_with(devices.path(), model)?;
     let ports = Ports {
         scanner: arguments.scanner.clone().unwrap_or_else(|| keeper.scanner.port().into()),
         scale: Some(
-            arguments.scale.clone().unwrap_or_else(|| (keeper.scale.port().into(), "mt-sics".into())),
+            arguments.scale.clone().unwrap_or_else(|| (keeper.scale.port().into(), model.name.into())),
         ),
     };
     let mut site = Site::new(Broker::Embedded, &peers.erp_door(), &peers.shop_door()?, &ports)?;
+    if arguments.scale.is_none() {
+        let protocol = format!("protocol = {:?}\n", model.name);
+        site.configure("agent.toml", &protocol, &format!("{protocol}{}", model.config))?;
+    }
     site.start_gateway()?;
     site.gateway_ready().await?;
     say(
