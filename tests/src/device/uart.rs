@@ -74,7 +74,7 @@ pub fn received(bytes: &[u8], sender: Line, receiver: Line) -> Vec<u8> {
         match sender.parity {
             Parity::None => {}
             Parity::Even => levels.push(ones % 2 == 1),
-            Parity::Odd => levels.push(ones % 2 == 0),
+            Parity::Odd => levels.push(ones.is_multiple_of(2)),
         }
         levels.extend([true].repeat(usize::from(sender.stop_bits)));
     }
