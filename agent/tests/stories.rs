@@ -294,6 +294,8 @@ fn print(body: &Body) -> String {
             (format!("counted {} {} in {}", count.counted, count.item, count.location), &count.details)
         }
         Body::Lost { count } => return format!("lost {count}"),
+        // No workflow records these yet.
+        other @ (Body::Handling(_) | Body::Unresolved(_)) => return format!("{other:?}"),
     };
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value {

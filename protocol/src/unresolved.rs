@@ -132,8 +132,8 @@ impl Unresolved {
                 let place = |raw: &RawScan| location(raw).map(Place::At);
                 let (from, to) = (from.resolve(place)?, to.resolve(place)?);
                 let (step, quantity) = (*step, self.quantity);
-                (from != to)
-                    .then(|| Body::Movement(Movement { step, item, quantity, from, to, station, details }))
+                let movement = Movement { step, item, quantity, from, to, station, details };
+                (movement.from != movement.to).then_some(Body::Movement(movement))
             }
             Purpose::Count { location: at } => {
                 let location = at.resolve(location)?;

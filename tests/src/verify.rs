@@ -1,5 +1,6 @@
 //! The stages of `cargo verify`, in the order of their cost: a slip in the format shows before the ERP is installed.
 
+mod fuzz;
 mod sabotage;
 mod stage;
 
@@ -51,14 +52,18 @@ pub static STAGES: &[Stage] = &[
     Stage { name: "cross", what: "the agent built for aarch64 runs under qemu-user", run: cross },
 ];
 
-/// Runs the named stages, or all, and prints the table. `Ok(false)` when one failed.
+/// Long ones: run only when they are named.
+pub static SOAKS: &[Stage] =
+    &[Stage { name: "fuzz", what: "every parser of bytes from outside, under libFuzzer", run: fuzz::run }];
+
+/// Runs the named stages, or all but the soaks, and prints the table. `Ok(false)` when one failed.
 ///
 /// # Errors
 /// When a name is no stage or the log folder cannot be made.
 pub fn run(names: &[String]) -> Result<bool> {
     for name in names {
         ensure!(
-            STAGES.iter().any(|stage| stage.name == name),
+            STAGES.iter().chain(SOAKS).any(|stage| stage.name == name),
             "there is no stage {name:?}; `cargo verify --list` shows them"
         );
     }
@@ -67,8 +72,9 @@ pub fn run(names: &[String]) -> Result<bool> {
     std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let begin = Instant::now();
     let mut outcomes = Vec::new();
-    for stage in STAGES.iter().filter(|stage| names.is_empty() || names.iter().any(|name| name == stage.name))
-    {
+    let chosen = |stage: &&Stage| names.iter().any(|name| name == stage.name);
+    let soaks = SOAKS.iter().filter(chosen);
+    for stage in STAGES.iter().filter(|stage| names.is_empty() || chosen(stage)).chain(soaks) {
         println!("== {:<9} {}", stage.name, stage.what);
         let running = Running::new(&root, logs.join(format!("{}.log", stage.name)))?;
         let started = Instant::now();

@@ -110,7 +110,10 @@ fn read_squares(picture: &Path, symbols: usize) -> Read {
     String::from_utf8(text).unwrap().lines().map(str::to_owned).collect()
 }
 
-const READERS: [(Symbol, &str, fn(&Path, usize) -> Read); 2] =
+/// Reads so many symbols from a picture.
+type Reader = fn(&Path, usize) -> Read;
+
+const READERS: [(Symbol, &str, Reader); 2] =
     [(Symbol::Code128, "code128", read_bars), (Symbol::DataMatrix, "datamatrix", read_squares)];
 
 /// What should come back.

@@ -36,10 +36,8 @@ pub enum ProbeError {
 /// # Errors
 /// When the port cannot be opened or is lost.
 pub fn probe(device: &Path, mut tell: impl FnMut(usize, usize)) -> Result<Outcome, ProbeError> {
-    let mut port = serial::builder(device, LineSettings::DEFAULT)
-        .timeout(READ_WAIT)
-        .open()
-        .map_err(ProbeError::Open)?;
+    let mut port =
+        serial::builder(device, LineSettings::DEFAULT).timeout(READ_WAIT).open().map_err(ProbeError::Open)?;
     let lost = |doing| move |source| ProbeError::Lost { doing, source };
     let mut probe = Probe::new();
     let mut told = (0, 0);

@@ -11,7 +11,8 @@ fuzz_target!(|data: &[u8]| {
     let [row, size, options, bytes @ ..] = data else { return };
     let protocol = SCALES[usize::from(*row) % SCALES.len()];
     let unit = (options & 1 == 1).then_some(Unit::Kilogram);
-    let mut decoder = protocol.decoder(&ScaleOptions { unit, checksum: options & 2 == 0, ..ScaleOptions::default() });
+    let mut decoder =
+        protocol.decoder(&ScaleOptions { unit, checksum: options & 2 == 0, ..ScaleOptions::default() });
     let mut now = Duration::ZERO;
     for piece in bytes.chunks(usize::from(*size).max(1)) {
         now += Duration::from_millis(u64::from(piece[0]));
@@ -19,7 +20,10 @@ fuzz_target!(|data: &[u8]| {
         decoder.handle_bytes(now, piece);
         while let Some(reply) = decoder.poll_reply() {
             if let Ok(reading) = &reply {
-                assert!(reading.value.is_none() || reading.unit.is_some(), "a weight without a unit: {reading:?}");
+                assert!(
+                    reading.value.is_none() || reading.unit.is_some(),
+                    "a weight without a unit: {reading:?}"
+                );
             }
             decode::reply(&reply);
         }

@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         for stage in verify::STAGES {
             println!("{:<10} {}", stage.name, stage.what);
         }
+        for stage in verify::SOAKS {
+            println!("{:<10} {} (only when named)", stage.name, stage.what);
+        }
         return ExitCode::SUCCESS;
     }
     match verify::run(&arguments.stage) {
