@@ -17,7 +17,7 @@ const MEMORY_MIB: u64 = 1_024;
 const INPUT_BYTES_MAX: u64 = 70_000;
 /// An input that takes longer is one that an attacker would send twice.
 const INPUT_SECONDS_MAX: u64 = 5;
-/// The driver of libFuzzer, by name and version from crates.io.
+/// The driver of libFuzzer, by name and version.
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
 
 /// Runs each target; counts them.
