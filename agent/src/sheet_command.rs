@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use stockwire_agent::config::Config;
 use stockwire_agent::io::file;
 use stockwire_agent::sheet::{self, Options, Page, Paper, QUANTITIES, Sheet, Symbol, range};
@@ -53,38 +53,50 @@ pub(crate) struct How {
     /// Where to; SVG has a file for each page. Without it, standard output.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// What to write; without it, what the file's name ends in, else PDF.
-    #[arg(long)]
+    /// pdf or svg; without it, what the file's name ends in, else pdf.
+    #[arg(long, value_parser = format)]
     format: Option<Format>,
-    /// What the printer holds.
-    #[arg(long, default_value = "a4")]
-    paper: PaperName,
-    /// Bars are read by every scanner, squares by cameras only.
-    #[arg(long, default_value = "code128")]
-    symbol: SymbolName,
+    /// What the printer holds: a4 or letter.
+    #[arg(long, default_value = "a4", value_parser = paper)]
+    paper: Paper,
+    /// code128, which every scanner reads, or datamatrix, which cameras read.
+    #[arg(long, default_value = "code128", value_parser = symbol)]
+    symbol: Symbol,
     /// A label's width and height in millimetres.
     #[arg(long, value_name = "WxH", value_parser = label_size)]
     label: Option<(u16, u16)>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Format {
     Pdf,
     Svg,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum PaperName {
-    A4,
-    Letter,
+// Plain functions: three enumerations of clap's would be as large as the code that writes PDF.
+
+fn format(text: &str) -> Result<Format, String> {
+    match text {
+        "pdf" => Ok(Format::Pdf),
+        "svg" => Ok(Format::Svg),
+        _ => Err("expected pdf or svg".to_owned()),
+    }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum SymbolName {
-    /// Code 128; GS1-128 where the site has a GLN.
-    Code128,
-    /// Data Matrix; GS1 DataMatrix where the site has a GLN.
-    Datamatrix,
+fn paper(text: &str) -> Result<Paper, String> {
+    match text {
+        "a4" => Ok(Paper::A4),
+        "letter" => Ok(Paper::Letter),
+        _ => Err("expected a4 or letter".to_owned()),
+    }
+}
+
+fn symbol(text: &str) -> Result<Symbol, String> {
+    match text {
+        "code128" => Ok(Symbol::Code128),
+        "datamatrix" => Ok(Symbol::DataMatrix),
+        _ => Err("expected code128 or datamatrix".to_owned()),
+    }
 }
 
 fn label_size(text: &str) -> Result<(u16, u16), String> {
@@ -123,17 +135,7 @@ pub(crate) fn execute(
             (sheet::badges(&site(config), &names), how)
         }
     };
-    let options = Options {
-        paper: match how.paper {
-            PaperName::A4 => Paper::A4,
-            PaperName::Letter => Paper::Letter,
-        },
-        symbol: match how.symbol {
-            SymbolName::Code128 => Symbol::Code128,
-            SymbolName::Datamatrix => Symbol::DataMatrix,
-        },
-        label_mm: how.label,
-    };
+    let options = Options { paper: how.paper, symbol: how.symbol, label_mm: how.label };
     let pages = sheet::pages(&sheet, &options).map_err(|error| usage(&error))?;
     write(&sheet, &pages, &how)?;
     Ok(ExitCode::SUCCESS)
@@ -175,7 +177,7 @@ fn known_locations(config: &Config) -> anyhow::Result<Vec<LocationId>> {
     let catalogue = catalogue::load(config.site.clone(), &bytes)
         .with_context(|| format!("{}: name the locations instead", path.display()))?;
     let mut names: Vec<LocationId> = catalogue.current().locations().cloned().collect();
-    names.sort();
+    names.sort_unstable();
     Ok(names)
 }
 

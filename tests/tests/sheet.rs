@@ -238,6 +238,9 @@ fn a_sheet_says_what_it_cannot_print() {
     check(&["locations", "A-01"], "name it with --config");
     check(&["commands", "--label", "300x20"], "on this paper it has");
     check(&["commands", "--label", "wide"], "expected millimetres such as 70x37");
+    check(&["commands", "--paper", "a3"], "expected a4 or letter");
+    check(&["commands", "--symbol", "qr"], "expected code128 or datamatrix");
+    check(&["commands", "--format", "png"], "expected pdf or svg");
     let output = Path::new(folder.path()).join("c.pdf");
     let mut agent = Command::new(program("stockwire-agent").unwrap());
     run(agent.args(["--config", "none.toml", "sheet", "commands", "--out"]).arg(&output));
