@@ -294,7 +294,7 @@ fn wrong_configurations_are_refused_with_every_fault_and_its_line() -> Result<()
                 (6, "kind"),
                 (7, "url"),
                 (9, "url"),
-                (9, "sites"),
+                (12, "sites"),
                 (13, "stock"),
             ],
         ),

@@ -69,8 +69,10 @@ pub static SABOTAGES: &[Sabotage] = &[
     Sabotage {
         name: "trim on PUBACK: the journal forgets what the broker took, whatever the gateway holds",
         file: "agent/src/outbox.rs",
-        good: "let trusted = watermark.min(self.sent);",
-        bad: "let trusted = self.sent.max(watermark.min(self.sent));",
+        good: "        journal.handle_ack(ack.watermark, ack.digest)?;",
+        bad: "        let trusted = self.sent.max(ack.watermark);
+        let digest = digest_at(journal, trusted)?;
+        journal.handle_ack(trusted, digest)?;",
         proof: WORLD,
     },
     Sabotage {
