@@ -24,11 +24,7 @@ pub mod scanner;
 
 pub mod scale;
 
-pub mod feed;
-
 pub mod catalogue;
-pub mod picture;
-pub mod tasks;
 
 pub mod workflow;
 

@@ -151,13 +151,11 @@ impl World {
             Subject::Catalogue { .. } => {
                 let Ok(part) = Catalogue::decode(&message.payload) else { return };
                 match process.assembler.handle_part(part) {
-                    PartOutcome::Complete { current, durable } => {
+                    PartOutcome::Complete { catalogue, durable } => {
                         edge.disk.catalogue = Some(durable);
-                        process.station.handle_catalogue(current);
+                        process.station.handle_catalogue(catalogue);
                     }
-                    // The simulated gateway sends snapshots alone.
-                    PartOutcome::Changed { .. } | PartOutcome::Waiting { .. } | PartOutcome::Stale { .. } => {
-                    }
+                    PartOutcome::Waiting { .. } | PartOutcome::Stale { .. } => {}
                     PartOutcome::Refused(fault) => {
                         self.fail(format!("box {at} refuses the catalogue: {fault}"))
                     }
