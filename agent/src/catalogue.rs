@@ -1,14 +1,14 @@
 //! What the agent knows about goods and places: barcode to item, and the locations of its site.
 //!
-//! It comes from the gateway in parts. Only complete revisions are used, and an older never overwrites a newer. The
-//! last complete one survives restarts as the bytes of its parts; writing the file is the edge's job.
+//! It comes from the gateway in revisions; `feed.rs` collects them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 
-use stockwire_protocol::cbor::{CATALOGUE_BYTES_MAX, DecodeError, Message as _};
 use stockwire_protocol::gs1::{Gtin, Scan};
 use stockwire_protocol::{Catalogue as Part, CatalogueItem, ItemId, LocationId, SiteId};
+
+pub use crate::feed::PARTS_MAX;
+use crate::feed::{self, Book, FeedError, Head};
 
 /// One complete revision, indexed. It does not change; a newer revision is a new value.
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ pub enum LookUp<'a> {
 impl Catalogue {
     /// Before the first revision has come: nothing is known.
     pub fn empty(site: SiteId) -> Self {
-        Self::index(site, 0, Vec::new(), HashSet::new())
+        <Self as Book>::empty(site)
     }
 
     /// Of which site.
@@ -121,192 +121,68 @@ impl Catalogue {
         for (at, item) in items.iter().enumerate() {
             let at = at as u32;
             by_id.insert(item.id.clone(), at);
-            item.gtins.iter().for_each(|gtin| add(&mut by_gtin, *gtin, at));
+            let packs = item.rules.packs.iter().map(|(gtin, _)| gtin);
+            item.gtins.iter().chain(packs).for_each(|gtin| add(&mut by_gtin, *gtin, at));
             item.codes.iter().for_each(|code| add(&mut by_code, code.clone(), at));
         }
         Self { site, revision, items, by_id, by_gtin, by_code, locations }
     }
 }
 
-/// Most parts of one revision: a quarter of a million items, more than an edge box should hold in memory.
-pub const PARTS_MAX: u32 = 64;
+impl Book for Catalogue {
+    type Part = Part;
 
-/// Collects parts until a revision is complete.
-#[derive(Debug)]
-pub struct Assembler {
-    current: Arc<Catalogue>,
-    pending: Option<Pending>,
-}
-
-/// A revision of which parts are missing.
-#[derive(Debug)]
-struct Pending {
-    revision: u64,
-    of: u32,
-    parts: BTreeMap<u32, Part>,
-}
-
-/// What became of a part.
-#[derive(Debug)]
-pub enum PartOutcome {
-    /// The revision is complete and current now.
-    Complete {
-        /// For the stations.
-        catalogue: Arc<Catalogue>,
-        /// For [`load`] after a restart: to be written as one file, atomically.
-        durable: Vec<u8>,
-    },
-    /// More parts are needed.
-    Waiting {
-        /// Parts here.
-        have: u32,
-        /// Parts in all.
-        of: u32,
-    },
-    /// It belongs to a revision that is not newer than the one known.
-    Stale {
-        /// The newest revision known.
-        have: u64,
-    },
-    /// It cannot be used.
-    Refused(CatalogueError),
-}
-
-/// Why a part or a file of parts cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum CatalogueError {
-    /// For another site.
-    #[error("the catalogue is for site {got}, this box belongs to {expected}")]
-    Site {
-        /// Ours.
-        expected: SiteId,
-        /// What came.
-        got: SiteId,
-    },
-    /// Its own numbering is impossible, or differs from other parts of the same revision.
-    #[error("revision {revision}: part {part} of {parts} does not fit (at most {PARTS_MAX} parts)")]
-    Numbering {
-        /// Which revision.
-        revision: u64,
-        /// Which part.
-        part: u32,
-        /// Of how many.
-        parts: u32,
-    },
-    /// The file ends in the middle of a part.
-    #[error("the stored catalogue is cut off")]
-    CutOff,
-    /// A stored part does not read back.
-    #[error("the stored catalogue does not read back")]
-    Decode(#[source] DecodeError),
-    /// The stored parts are no complete revision.
-    #[error("the stored catalogue is incomplete")]
-    Incomplete,
-}
-
-impl Assembler {
-    /// Nothing known yet.
-    pub fn new(site: SiteId) -> Self {
-        Self { current: Arc::new(Catalogue::empty(site)), pending: None }
+    fn empty(site: SiteId) -> Self {
+        Self::index(site, 0, Vec::new(), HashSet::new())
     }
 
-    /// The newest complete revision.
-    pub fn current(&self) -> &Arc<Catalogue> {
-        &self.current
+    fn site(&self) -> &SiteId {
+        &self.site
     }
 
-    /// A part came, in any order and perhaps again.
-    pub fn handle_part(&mut self, part: Part) -> PartOutcome {
-        if part.site != self.current.site {
-            return PartOutcome::Refused(CatalogueError::Site {
-                expected: self.current.site.clone(),
-                got: part.site,
-            });
-        }
-        let numbering =
-            CatalogueError::Numbering { revision: part.revision, part: part.part, parts: part.parts };
-        if part.parts == 0 || part.parts > PARTS_MAX || part.part >= part.parts {
-            return PartOutcome::Refused(numbering);
-        }
-        // An older revision never overwrites a newer, not even half of one.
-        let newest = self.pending.as_ref().map_or(0, |pending| pending.revision);
-        if part.revision <= self.current.revision || part.revision < newest {
-            return PartOutcome::Stale { have: self.current.revision.max(newest) };
-        }
-        if part.revision > newest {
-            self.pending = None;
-        }
-        let pending = self.pending.get_or_insert_with(|| Pending {
-            revision: part.revision,
-            of: part.parts,
-            parts: BTreeMap::new(),
-        });
-        if pending.of != part.parts {
-            return PartOutcome::Refused(numbering);
-        }
-        pending.parts.insert(part.part, part);
-        let (have, of) = (pending.parts.len() as u32, pending.of);
-        if have < of {
-            return PartOutcome::Waiting { have, of };
-        }
-        let parts = self.pending.take().map(|pending| pending.parts).unwrap_or_default();
-        self.complete(parts)
+    fn revision(&self) -> u64 {
+        self.revision
     }
 
-    fn complete(&mut self, parts: BTreeMap<u32, Part>) -> PartOutcome {
-        let durable = store(parts.values());
-        let revision = parts.values().next().map_or(0, |part| part.revision);
+    fn head(part: &Part) -> Head<'_> {
+        let since = part.since.as_ref().map(|since| since.revision);
+        Head { revision: part.revision, part: part.part, parts: part.parts, site: &part.site, since }
+    }
+
+    fn snapshot(site: SiteId, revision: u64, parts: Vec<Part>) -> Self {
         let (mut items, mut locations) = (Vec::new(), HashSet::new());
-        for part in parts.into_values() {
+        for part in parts {
             items.extend(part.items);
             locations.extend(part.locations);
         }
-        let site = self.current.site.clone();
-        self.current = Arc::new(Catalogue::index(site, revision, items, locations));
-        PartOutcome::Complete { catalogue: Arc::clone(&self.current), durable }
+        Self::index(site, revision, items, locations)
+    }
+
+    fn changed(&self, changes: Part) -> Self {
+        let gone = changes.since.iter().flat_map(|since| &since.items);
+        let touched: HashSet<&ItemId> = changes.items.iter().map(|item| &item.id).chain(gone).collect();
+        let kept = self.items.iter().filter(|item| !touched.contains(&item.id)).cloned();
+        let items = kept.chain(changes.items.iter().cloned()).collect();
+        let mut locations = self.locations.clone();
+        for location in changes.since.iter().flat_map(|since| &since.locations) {
+            locations.remove(location);
+        }
+        locations.extend(changes.locations);
+        Self::index(self.site.clone(), changes.revision, items, locations)
     }
 }
 
-/// ```text
-///  +------------+-----------------+------------+-----------------+
-///  | length u32 | part 0, as CBOR | length u32 | part 1, as CBOR | ...   big endian
-///  +------------+-----------------+------------+-----------------+
-/// ```
-fn store<'a>(parts: impl Iterator<Item = &'a Part>) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    for part in parts {
-        let part = part.encode();
-        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
-        bytes.extend_from_slice(&part);
-    }
-    bytes
-}
+/// Collects parts of the catalogue.
+pub type Assembler = feed::Assembler<Catalogue>;
+/// What became of a part.
+pub type PartOutcome = feed::Outcome<Catalogue>;
 
 /// Reads back what [`PartOutcome::Complete`] gave to be written.
 ///
 /// # Errors
-/// When the file is damaged or belongs to another site. The catalogue comes again from the gateway, so the agent can
-/// go on with [`Assembler::new`].
-pub fn load(site: SiteId, durable: &[u8]) -> Result<Assembler, CatalogueError> {
-    let mut assembler = Assembler::new(site);
-    let mut rest = durable;
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_be_bytes(*length) as usize;
-        if length > CATALOGUE_BYTES_MAX || length > after.len() {
-            return Err(CatalogueError::CutOff);
-        }
-        let (part, after) = after.split_at(length);
-        rest = after;
-        match assembler.handle_part(Part::decode(part).map_err(CatalogueError::Decode)?) {
-            PartOutcome::Complete { .. } if rest.is_empty() => return Ok(assembler),
-            PartOutcome::Waiting { .. } => {}
-            PartOutcome::Refused(error) => return Err(error),
-            PartOutcome::Complete { .. } | PartOutcome::Stale { .. } => {
-                return Err(CatalogueError::Incomplete);
-            }
-        }
-    }
-    Err(if rest.is_empty() { CatalogueError::Incomplete } else { CatalogueError::CutOff })
+/// When the file is damaged or belongs to another site.
+pub fn load(site: SiteId, durable: &[u8]) -> Result<Assembler, FeedError> {
+    feed::load(site, durable)
 }
 
 #[cfg(test)]
@@ -349,7 +225,8 @@ mod tests {
         let mut assembler = Assembler::new(site());
         let items =
             vec![item("MUG", &["4006381333931"], &["MUG-1", "X"]), item("BOX", &["95060001343528"], &["X"])];
-        let PartOutcome::Complete { catalogue, .. } = assembler.handle_part(part(1, 0, 1, items)) else {
+        let PartOutcome::Complete { current: catalogue, .. } = assembler.handle_part(part(1, 0, 1, items))
+        else {
             panic!()
         };
         for (raw, expected) in [
@@ -381,10 +258,11 @@ mod tests {
             of,
             vec![item(id, &[], &[id])],
         )) {
-            PartOutcome::Complete { catalogue, .. } => {
+            PartOutcome::Complete { current: catalogue, .. } => {
                 format!("complete {} with {}", catalogue.revision(), catalogue.len())
             }
             PartOutcome::Waiting { have, of } => format!("{have} of {of}"),
+            PartOutcome::Changed { current, .. } => format!("changed to {}", current.revision()),
             PartOutcome::Stale { have } => format!("stale, have {have}"),
             PartOutcome::Refused(error) => error.to_string(),
         };
@@ -402,7 +280,7 @@ mod tests {
         assert_eq!(give(9, 0, 65, "A"), "revision 9: part 0 of 65 does not fit (at most 64 parts)");
         assert_eq!(assembler.current().revision(), 7);
         let strange = Part { site: SiteId::new("BER").unwrap(), ..part(99, 0, 1, vec![]) };
-        assert!(matches!(assembler.handle_part(strange), PartOutcome::Refused(CatalogueError::Site { .. })));
+        assert!(matches!(assembler.handle_part(strange), PartOutcome::Refused(FeedError::Site { .. })));
     }
 
     #[test]
@@ -422,9 +300,67 @@ mod tests {
             assert!(load(site(), &durable[..cut]).is_err(), "cut at {cut}");
         }
         assert!(load(site(), &[durable.as_slice(), &durable].concat()).is_err());
-        assert!(matches!(load(SiteId::new("BER").unwrap(), &durable), Err(CatalogueError::Site { .. })));
+        assert!(matches!(load(SiteId::new("BER").unwrap(), &durable), Err(FeedError::Site { .. })));
         let mut flipped = durable.clone();
         flipped[10] ^= 1;
         let _ = load(site(), &flipped);
+    }
+
+    #[test]
+    fn changes_are_put_onto_their_snapshot_and_wait_for_it() {
+        let mut assembler = Assembler::new(site());
+        let changes = |revision, since, items: Vec<CatalogueItem>, gone: &[&str]| Part {
+            since: Some(stockwire_protocol::CatalogueSince {
+                revision: since,
+                items: gone.iter().map(|id| ItemId::new(*id).unwrap()).collect(),
+                locations: vec![LocationId::new("A-00").unwrap()],
+            }),
+            locations: vec![LocationId::new("B-01").unwrap()],
+            ..part(revision, 0, 1, items)
+        };
+        let early = assembler.handle_part(changes(12, 10, vec![item("C", &[], &["c"])], &["A"]));
+        assert!(matches!(early, PartOutcome::Waiting { .. }), "{early:?}");
+        assert!(assembler.handle_waiting().is_none());
+        let snapshot = part(10, 0, 1, vec![item("A", &[], &["a"]), item("B", &[], &["b"])]);
+        let PartOutcome::Complete { current, durable: first } = assembler.handle_part(snapshot) else {
+            panic!()
+        };
+        assert_eq!(
+            (current.revision(), id_of(&current, "a"), id_of(&current, "c")),
+            (10, "A".into(), "unknown".into())
+        );
+        let Some(PartOutcome::Changed { current, durable: second }) = assembler.handle_waiting() else {
+            panic!()
+        };
+        let seen = (current.revision(), id_of(&current, "a"), id_of(&current, "b"), id_of(&current, "c"));
+        assert_eq!(seen, (12, "unknown".into(), "B".into(), "C".into()));
+        assert_eq!((current.location("A-00"), current.location("B-01").is_some()), (None, true));
+        assert!(assembler.handle_waiting().is_none());
+
+        // Older changes and the snapshot again change nothing; newer ones of the same snapshot go on top.
+        let older = assembler.handle_part(changes(11, 10, vec![item("X", &[], &[])], &[]));
+        assert!(matches!(older, PartOutcome::Stale { have: 12 }), "{older:?}");
+        let PartOutcome::Changed { current, .. } =
+            assembler.handle_part(changes(13, 10, vec![item("C", &[], &["c2"])], &["A"]))
+        else {
+            panic!()
+        };
+        assert_eq!((id_of(&current, "c"), id_of(&current, "c2")), ("unknown".into(), "C".into()));
+
+        let mut loaded = load(site(), &first).unwrap();
+        loaded.handle_stored_changes(&second).unwrap();
+        assert_eq!(id_of(loaded.current(), "c"), "C");
+        assert!(loaded.handle_stored_changes(&second[1..]).is_err());
+    }
+
+    #[test]
+    fn the_gtin_of_a_pack_finds_the_item() {
+        let mut mug = item("MUG", &["4006381333931"], &[]);
+        mug.rules.packs = vec![(Gtin::parse("14006381333938").unwrap(), 12)];
+        let mut assembler = Assembler::new(site());
+        let PartOutcome::Complete { current, .. } = assembler.handle_part(part(1, 0, 1, vec![mug])) else {
+            panic!()
+        };
+        assert_eq!(id_of(&current, "]C10114006381333938"), "MUG");
     }
 }

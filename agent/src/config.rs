@@ -18,6 +18,7 @@ use crate::scanner::layout::Layout;
 use crate::scanner::{self, Feedback, ScannerOptions, ScannerProtocol, Source};
 use crate::serial::{Attachment, LineSettings};
 use crate::station::BOUNCE_DEFAULT;
+use crate::workflow::Unknown;
 
 mod reader;
 
@@ -103,6 +104,8 @@ pub struct StationConfig {
     pub scanners: Vec<ScannerConfig>,
     /// At most one.
     pub scale: Option<ScaleConfig>,
+    /// What becomes of codes that the catalogue does not know.
+    pub unknown: Unknown,
 }
 
 /// A scanner and its port.
@@ -321,6 +324,11 @@ fn read_station(station: &Section<'_>, ports: &mut BTreeSet<PortName>) -> Option
     }
     let scanners: Vec<_> = sections.into_iter().map(|scanner| read_scanner(scanner, ports)).collect();
     let scale = station.has("scale").then(|| read_scale(station.section("scale"), ports));
+    let unknown = station.or("unknown", Unknown::Refuse, |value| match value.as_str() {
+        Some("refuse") => Ok(Unknown::Refuse),
+        Some("record") => Ok(Unknown::Record),
+        _ => Err(expected("refuse or record", value)),
+    });
     let mut devices = BTreeSet::new();
     let named = scanners.iter().flatten().map(|scanner| &scanner.device);
     for device in named.chain(scale.iter().flatten().map(|scale| &scale.device)) {
@@ -338,6 +346,7 @@ fn read_station(station: &Section<'_>, ports: &mut BTreeSet<PortName>) -> Option
             Some(scale) => Some(scale?),
             None => None,
         },
+        unknown: unknown?,
     })
 }
 

@@ -24,7 +24,11 @@ pub mod scanner;
 
 pub mod scale;
 
+pub mod feed;
+
 pub mod catalogue;
+pub mod picture;
+pub mod tasks;
 
 pub mod workflow;
 

@@ -19,7 +19,7 @@ use stockwire_protocol::{Sequence, StateKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-use crate::catalogue::{self, Assembler};
+use crate::catalogue;
 use crate::config::Config;
 use crate::devices as devices_table;
 use crate::health::{CatalogueHealth, ClockHealth, DiskHealth, Health};
@@ -32,12 +32,15 @@ use crate::io::socket::{Ask, Door, Question};
 use crate::io::systemd::Notify;
 use crate::journal::{Journal as _, ReadLimit};
 use crate::serial::Attachment;
+use crate::station::{self, SharedPicture};
 
 mod devices;
+mod feeds;
 mod lives;
 mod uplink;
 
 use devices::{Place, Slot};
+use feeds::{Feeds, Told};
 use lives::Lives;
 use uplink::Uplink;
 
@@ -78,6 +81,8 @@ struct Agent {
     notify: Notify,
     lives: Lives,
     uplink: Uplink,
+    /// What the stations know of stock and tasks together.
+    picture: SharedPicture,
     places: Vec<Place>,
     /// The device behind each port.
     slots: Vec<(usize, Slot)>,
@@ -96,8 +101,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let clock = Clock::new(config.clock_synchronized_file.clone());
     let notify = Notify::from_environment().context("the service manager's socket (NOTIFY_SOCKET)")?;
     let lives = Lives::open(&config, clock.unix_ms() / 1000)?;
-    let catalogue_path = catalogue_path(&config);
-    let assembler = load_catalogue(&config, &catalogue_path);
+    let feeds = Feeds::open(&config);
+    let (picture, history) = lives.remember(&config, feeds.tasks());
 
     match ports::list(&Roots::default()) {
         Ok(found) => {
@@ -123,8 +128,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut slots = Vec::new();
     let mut places = Vec::new();
     for (at, station) in config.stations.iter().enumerate() {
-        let catalogue = Arc::clone(assembler.current());
-        places.push(Place::new(&config, station, catalogue, |slot| {
+        let known = (Arc::clone(feeds.catalogue()), Arc::clone(&picture));
+        places.push(Place::new(&config, station, known, |slot| {
             let (port, attachment) = match (slot, &station.scale) {
                 (Slot::Scale, Some(scale)) => (scale.port.clone(), Attachment::Serial(scale.line)),
                 (Slot::Scanner(scanner), _) => {
@@ -137,8 +142,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }));
     }
     drop(ports);
-    let uplink = Uplink::new(Arc::clone(&config), link, assembler, catalogue_path, &lives);
+    let uplink = Uplink::new(Arc::clone(&config), link, feeds, &lives);
     let now = clock.now();
+    let when = clock.when(lives.current().boot());
+    places.iter_mut().for_each(|place| place.handle_history(now, when, &history));
     let mut agent = Agent {
         alive_at: notify.alive_every().map(|every| now + every),
         clock_at: (!clock.is_synced()).then_some(now + CLOCK_WAIT),
@@ -147,6 +154,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         notify,
         lives,
         uplink,
+        picture,
         places,
         slots,
     };
@@ -225,13 +233,18 @@ impl Agent {
                 let when = self.clock.when(self.lives.current().boot());
                 self.places[place].handle_port(now, when, slot, event);
             }
-            Input::Link(event) => {
-                if let Some(catalogue) = self.uplink.handle_event(now, event, &mut self.lives, &self.clock) {
+            Input::Link(event) => match self.uplink.handle_event(now, event, &mut self.lives, &self.clock) {
+                None => {}
+                Some(Told::Catalogue(catalogue)) => {
                     for place in &mut self.places {
                         place.handle_catalogue(Arc::clone(&catalogue));
                     }
                 }
-            }
+                Some(Told::Tasks(tasks)) => {
+                    station::lock(&self.picture).handle_tasks(tasks);
+                    self.places.iter_mut().for_each(|place| place.handle_tasks(now));
+                }
+            },
             Input::Question(Question { ask, answer }) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.answer(now, ask));
@@ -415,20 +428,6 @@ pub fn catalogue_path(config: &Config) -> PathBuf {
     let mut name = config.journal_path.clone().into_os_string();
     name.push(".catalogue");
     name.into()
-}
-
-/// The last complete catalogue, so that scans are understood before the broker is reached. One that cannot be read is
-/// no reason not to start: the broker's retained copy comes again.
-fn load_catalogue(config: &Config, path: &std::path::Path) -> Assembler {
-    let loaded = match file::read_limited(path, CATALOGUE_FILE_BYTES_MAX) {
-        Ok(None) => return Assembler::new(config.site.clone()),
-        Ok(Some(bytes)) => catalogue::load(config.site.clone(), &bytes).map_err(anyhow::Error::new),
-        Err(error) => Err(error.into()),
-    };
-    loaded.unwrap_or_else(|error| {
-        tracing::error!(error = format!("{error:#}"), path = %path.display(), "the catalogue cannot be read");
-        Assembler::new(config.site.clone())
-    })
 }
 
 /// Two digits for each byte.

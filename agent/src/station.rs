@@ -12,27 +12,33 @@
 //! order; only the journal's word gives [`Signal::Good`], moves the session on and lets the next scan be looked at.
 
 mod bounce;
+mod calendar;
+mod meaning;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use stockwire_protocol::gs1::{self, Command, Gln, Kind, LocationCode, Scan, Severity};
+use stockwire_protocol::gs1::{self, Date, Gln};
 use stockwire_protocol::{
-    AgentId, Body, Correction, CorrectionReason, DeviceId, Epoch, Event, Movement, MovementId, OperatorId,
-    Sequence, StationId, When,
+    AgentId, Body, Correction, CorrectionReason, DeviceId, Epoch, Event, MovementId, OperatorId, Sequence,
+    StationId, When,
 };
 
 pub use self::bounce::BOUNCE_DEFAULT;
 use self::bounce::{Bounce, Code};
-use crate::catalogue::{Catalogue, LookUp};
+pub(crate) use self::calendar::YEAR_MIN;
+use self::calendar::{day, year};
+use self::meaning::Meaning;
+use crate::catalogue::Catalogue;
 use crate::feedback::Signal;
 use crate::journal::JournalError;
+use crate::picture::Picture;
 use crate::scale::{FaultKind, FrameFault, Reading};
 use crate::scanner::ReadFault;
-use crate::workflow::amount::{self, Label, Weight};
-use crate::workflow::{self, Floor, Input, Next, Outcome, Session, Step};
+use crate::workflow::amount::{self, Weight};
+use crate::workflow::{self, Floor, Input, Next, Outcome, Session, Step, Unknown, Workflow};
 
 /// What a site sets about one station.
 #[derive(Clone, Debug)]
@@ -47,6 +53,8 @@ pub struct StationConfig {
     pub scale: bool,
     /// The site's own GLN; a location label with another one is refused.
     pub site_gln: Option<Gln>,
+    /// What becomes of codes that the catalogue does not know.
+    pub unknown: Unknown,
     /// How numbers of variable measure are read.
     pub variable_measure: Option<&'static gs1::VariableRules>,
 }
@@ -54,7 +62,15 @@ pub struct StationConfig {
 impl StationConfig {
     /// A station without a scale, everything else as usual.
     pub fn new(agent: AgentId, station: StationId) -> Self {
-        Self { agent, station, bounce: BTreeMap::new(), scale: false, site_gln: None, variable_measure: None }
+        Self {
+            agent,
+            station,
+            bounce: BTreeMap::new(),
+            scale: false,
+            site_gln: None,
+            variable_measure: None,
+            unknown: Unknown::Refuse,
+        }
     }
 }
 
@@ -66,14 +82,24 @@ pub const UNDO_MAX: usize = 64;
 pub const WEIGHT_POLL: Duration = Duration::from_millis(250);
 /// A scale that has not answered by then is asked again.
 pub const WEIGHT_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// A session whose last fact is older than this at a start was over, or is nobody's any more.
+pub const RESUME_MAX: Duration = workflow::IDLE_MAX;
 /// Noise on the line must not turn into a siren.
 const FAULT_SIGNAL_EVERY: Duration = Duration::from_secs(2);
+
+/// What the stations of one agent know of stock and tasks together. It is locked for one call at a time.
+pub type SharedPicture = Arc<Mutex<Picture>>;
 
 /// One station.
 pub struct Station {
     config: StationConfig,
     catalogue: Arc<Catalogue>,
+    picture: SharedPicture,
+    /// The calendar day at the last input; `None` while the clock is not synchronised.
+    today: Option<Date>,
     operator: Option<OperatorId>,
+    /// A session that a stop interrupted: the operator is asked whether it goes on.
+    interrupted: Option<Interrupted>,
     running: Option<Running>,
     /// What is on its way into the journal; at most one.
     recording: Option<Recording>,
@@ -96,7 +122,17 @@ struct Running {
     /// While weighing.
     asking: Option<Asking>,
     /// Movements of this session that UNDO can take back, oldest first.
-    undo: VecDeque<(MovementId, Movement)>,
+    undo: VecDeque<(MovementId, Body)>,
+}
+
+/// What ran when the agent stopped.
+struct Interrupted {
+    row: &'static dyn Workflow,
+    session: Box<dyn Session>,
+    /// Its last fact, for UNDO.
+    last: (MovementId, Body),
+    /// Until when the question stands.
+    deadline: Duration,
 }
 
 /// The scale is being asked.
@@ -182,10 +218,19 @@ pub struct Screen {
 impl Station {
     /// A station at which no workflow runs.
     pub fn new(config: StationConfig, catalogue: Arc<Catalogue>) -> Self {
+        let picture = Arc::new(Mutex::new(Picture::new(catalogue.site().clone())));
+        Self::sharing(config, catalogue, picture)
+    }
+
+    /// The same with a picture of the stock that other stations of the agent add to.
+    pub fn sharing(config: StationConfig, catalogue: Arc<Catalogue>, picture: SharedPicture) -> Self {
         let mut station = Self {
             config,
             catalogue,
+            picture,
+            today: None,
             operator: None,
+            interrupted: None,
             running: None,
             recording: None,
             waiting: VecDeque::new(),
@@ -203,6 +248,35 @@ impl Station {
     /// A newer catalogue came.
     pub fn handle_catalogue(&mut self, catalogue: Arc<Catalogue>) {
         self.catalogue = catalogue;
+    }
+
+    /// The shared picture was told new tasks.
+    pub fn handle_tasks(&mut self) {
+        self.display();
+    }
+
+    /// At the start: the facts that this agent recorded last, oldest first, with their identity. When this station's
+    /// last one is not older than a session waits, the operator is asked whether to go on.
+    pub fn handle_history(&mut self, now: Duration, when: When, history: &[(MovementId, Event)]) {
+        self.today = day(when);
+        let ours = |event: &Event| event.body.station() == Some(&self.config.station);
+        let Some((id, event)) = history.iter().rev().find(|(_, event)| ours(event)) else { return };
+        let age_ms = when.unix_ms().saturating_sub(event.when.unix_ms());
+        // A clock that was set since then tells no age; asking once too often costs one scan.
+        let known = when.is_synced() && event.when.is_synced();
+        if known && !(0..=RESUME_MAX.as_millis() as i64).contains(&age_ms) {
+            return;
+        }
+        let found = workflow::WORKFLOWS.iter().find_map(|row| Some((*row, row.resume(&event.body)?)));
+        let Some((row, session)) = found else { return };
+        if let Some(operator) = event.body.details().and_then(|details| details.operator.clone()) {
+            self.screen.operator = Some(operator.to_string());
+            self.operator = Some(operator);
+        }
+        let last = (id.clone(), event.body.clone());
+        self.interrupted = Some(Interrupted { row, session, last, deadline: now + RESUME_MAX });
+        self.note(String::new());
+        self.display();
     }
 
     /// A scanner's decoder gave this.
@@ -252,6 +326,7 @@ impl Station {
         match result {
             Ok(recorded) => {
                 self.screen.recorded += recording.events.len() as u64;
+                self.picture().handle_recorded(recorded.epoch, recorded.last, &recording.events);
                 self.remember(&recording, recorded);
                 self.go(now, recording.next);
                 self.signal(Signal::Good, recording.message);
@@ -273,6 +348,9 @@ impl Station {
 
     /// When [`Station::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
+        if let Some(interrupted) = &self.interrupted {
+            return Some(interrupted.deadline);
+        }
         let running = self.running.as_ref().filter(|_| self.recording.is_none())?;
         Some(running.asking.as_ref().map_or(running.deadline, |asking| asking.due.min(running.deadline)))
     }
@@ -281,6 +359,9 @@ impl Station {
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return;
+        }
+        if self.interrupted.take().is_some() {
+            return self.display();
         }
         let Some(running) = &mut self.running else { return };
         if now >= running.deadline {
@@ -320,74 +401,24 @@ impl Station {
 
     fn work(&mut self, Arrival { now, when, code }: Arrival) {
         let catalogue = Arc::clone(&self.catalogue);
+        self.today = day(when);
         let context = gs1::Context { year: year(when), variable: self.config.variable_measure };
         let scan = gs1::interpret_with(&code.1, context);
         match self.understand(&scan, &catalogue) {
+            Ok(Meaning::Input(input)) if self.interrupted.is_some() => self.go_on(now, input),
             Ok(Meaning::Input(input)) => self.step(now, when, Some(code), input),
             Ok(Meaning::Workflow(name)) => self.begin(now, &name),
             Ok(Meaning::Operator(operator)) => {
-                let message = format!("{operator} works here");
+                let message = match &self.operator {
+                    Some(before) if *before != operator => format!("{operator} takes over from {before}"),
+                    _ => format!("{operator} works here"),
+                };
                 self.screen.operator = Some(operator.to_string());
                 self.operator = Some(operator);
                 self.signal(Signal::Heard, message);
             }
             Err((signal, message)) => self.signal(signal, message),
         }
-    }
-
-    fn understand<'a>(&self, scan: &Scan, catalogue: &'a Catalogue) -> Result<Meaning<'a>, (Signal, String)> {
-        let refused = |message: String| (Signal::Refused, message);
-        let input = match scan.kind() {
-            Kind::Error => {
-                let errors = scan.findings().iter().filter(|finding| finding.severity() == Severity::Error);
-                let message = errors.map(|finding| finding.message.clone()).collect::<Vec<_>>().join("; ");
-                return Err(refused(format!("not readable: {message}")));
-            }
-            Kind::Command(Command::Workflow(name)) => return Ok(Meaning::Workflow(name.clone())),
-            Kind::Command(Command::Operator(name)) => {
-                let operator = OperatorId::new(name.as_str()).map_err(|error| refused(error.to_string()))?;
-                return Ok(Meaning::Operator(operator));
-            }
-            Kind::Command(Command::Done) => Input::Done,
-            Kind::Command(Command::Cancel) => Input::Cancel,
-            Kind::Command(Command::Undo) => Input::Undo,
-            Kind::Command(Command::Quantity(quantity)) => Input::Quantity(*quantity),
-            Kind::Command(other) => Input::Other(other.to_string()),
-            Kind::Location(code) => Input::Location(self.location(code, catalogue)?),
-            Kind::Gs1 | Kind::DigitalLink | Kind::Ean(_) | Kind::Plain(_) | Kind::Url(_) => {
-                let label = Label::of(scan).map_err(|error| refused(error.to_string()))?;
-                match (catalogue.look_up(scan), label.gtin, &label.order) {
-                    (LookUp::Found(item), _, _) => Input::Item(item, label),
-                    (LookUp::Unknown, None, Some(order)) => Input::Reference(order.clone()),
-                    (LookUp::Ambiguous { first, second }, _, _) => {
-                        return Err(refused(format!(
-                            "this code means both {first} and {second}: have it put right"
-                        )));
-                    }
-                    (LookUp::Unknown, _, _) => return Err((Signal::Unknown, unknown(scan, catalogue))),
-                }
-            }
-        };
-        Ok(Meaning::Input(input))
-    }
-
-    fn location<'a>(
-        &self,
-        code: &LocationCode,
-        catalogue: &'a Catalogue,
-    ) -> Result<&'a stockwire_protocol::LocationId, (Signal, String)> {
-        if let (Some(ours), Some(theirs)) = (self.config.site_gln, code.gln)
-            && ours != theirs
-        {
-            return Err((
-                Signal::Refused,
-                format!("this location belongs to the site {theirs}, not to {ours}"),
-            ));
-        }
-        let known = catalogue.location(&code.code);
-        known.ok_or_else(|| {
-            (Signal::Unknown, format!("{} is no location of site {}", code.code, catalogue.site()))
-        })
     }
 
     fn begin(&mut self, now: Duration, name: &str) {
@@ -400,27 +431,54 @@ impl Station {
                 self.signal(Signal::Refused, message);
             }
             (None, Some(row)) => {
-                let session = row.begin();
-                let deadline = now + session.patience();
-                let undo = VecDeque::new();
-                self.running = Some(Running { name: row.name(), session, deadline, asking: None, undo });
-                self.screen.recorded = 0;
+                self.interrupted = None;
+                self.run(now, row, row.begin(), VecDeque::new());
                 self.signal(Signal::Heard, row.title().into());
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        now: Duration,
+        row: &'static dyn Workflow,
+        session: Box<dyn Session>,
+        undo: VecDeque<(MovementId, Body)>,
+    ) {
+        let deadline = now + session.patience();
+        self.running = Some(Running { name: row.name(), session, deadline, asking: None, undo });
+        self.screen.recorded = 0;
+    }
+
+    /// The answer to the question whether an interrupted session goes on.
+    fn go_on(&mut self, now: Duration, input: Input<'_>) {
+        match (input, self.interrupted.take()) {
+            (Input::Yes, Some(Interrupted { row, session, last, .. })) => {
+                self.run(now, row, session, VecDeque::from([last]));
+                self.signal(Signal::Heard, format!("{} goes on", row.name()));
+            }
+            (Input::No | Input::Cancel | Input::Done, Some(_)) => {
+                self.signal(Signal::Heard, "it is over".into());
+            }
+            (_, interrupted) => {
+                self.interrupted = interrupted;
+                self.signal(Signal::Refused, format!("not now: {}", self.expected()));
             }
         }
     }
 
     fn step(&mut self, now: Duration, when: When, code: Option<Code>, input: Input<'_>) {
         let Some(running) = &mut self.running else {
-            return self.signal(Signal::Refused, no_workflow());
+            return match input {
+                Input::Stranger(stranger, _) => self.signal(Signal::Unknown, stranger.why),
+                _ => self.signal(Signal::Refused, no_workflow()),
+            };
         };
         running.deadline = now + running.session.patience();
-        let floor = Floor {
-            station: &self.config.station,
-            operator: self.operator.as_ref(),
-            scale: self.config.scale,
-        };
+        let picture = lock(&self.picture);
+        let floor = floor(&self.config, self.operator.as_ref(), self.today, &self.catalogue, &picture);
         let Step { next, outcome } = running.session.step(input, &floor);
+        drop(picture);
         match outcome {
             Outcome::Heard(message) => {
                 self.go(now, next);
@@ -430,6 +488,10 @@ impl Station {
                 self.go(now, next);
                 self.signal(Signal::Refused, message);
             }
+            Outcome::Unknown(message) => {
+                self.go(now, next);
+                self.signal(Signal::Unknown, message);
+            }
             Outcome::Told(message) => {
                 self.go(now, next);
                 self.note(message);
@@ -437,7 +499,7 @@ impl Station {
             Outcome::Record { facts, message } => {
                 self.record(when, facts, Then { next, message, takes_back: false, code })
             }
-            Outcome::UndoLast => self.undo(when, code),
+            Outcome::UndoLast => self.undo(when, next, code),
         }
     }
 
@@ -451,19 +513,23 @@ impl Station {
     }
 
     /// A recorded movement is never changed: the way back is a movement of its own that names it.
-    fn undo(&mut self, when: When, code: Option<Code>) {
+    fn undo(&mut self, when: When, next: Next, code: Option<Code>) {
         let last = self.running.as_ref().and_then(|running| running.undo.back());
-        let Some((id, movement)) = last else {
+        let Some((id, body)) = last else {
             return self.signal(Signal::Refused, "nothing to take back in this session".into());
         };
-        let mut back = movement.clone();
-        (back.from, back.to) = (movement.to.clone(), movement.from.clone());
-        back.details.corrects =
-            Some(Correction { movement: id.clone(), reason: CorrectionReason::DidNotOccur });
-        back.details.operator = self.operator.clone();
-        let message = format!("taken back: {} {}", amount::say(back.quantity), back.item);
-        let then = Then { next: Next::Stay, message, takes_back: true, code };
-        self.record(when, vec![Body::Movement(back)], then);
+        let Some(mut back) = workflow::reverse(body) else {
+            let message = format!("this is not taken back: {}", workflow::subject(body));
+            return self.signal(Signal::Refused, message);
+        };
+        if let Some(details) = back.details_mut() {
+            let reason = CorrectionReason::DidNotOccur;
+            details.corrects = Some(Correction { movement: id.clone(), reason });
+            details.operator.clone_from(&self.operator);
+        }
+        let message = format!("taken back: {}", workflow::subject(&back));
+        let then = Then { next, message, takes_back: true, code };
+        self.record(when, vec![back], then);
     }
 
     fn remember(&mut self, recording: &Recording, recorded: Recorded) {
@@ -474,12 +540,15 @@ impl Station {
         }
         let before = recorded.last.get().saturating_sub(recording.events.len() as u64);
         for (sequence, event) in (before + 1..).zip(&recording.events) {
-            let Body::Movement(movement) = &event.body else { continue };
+            if matches!(event.body, Body::Count(_)) {
+                continue;
+            }
             let (agent, sequence) = (self.config.agent.clone(), Sequence::new(sequence));
             if running.undo.len() >= UNDO_MAX {
                 running.undo.pop_front();
             }
-            running.undo.push_back((MovementId { agent, epoch: recorded.epoch, sequence }, movement.clone()));
+            let id = MovementId { agent, epoch: recorded.epoch, sequence };
+            running.undo.push_back((id, event.body.clone()));
         }
     }
 
@@ -513,7 +582,7 @@ impl Station {
 
     fn weigh(&mut self, now: Duration, when: When, reply: Result<Reading, FrameFault>) {
         let Some(Running { session, asking: Some(asking), .. }) = &mut self.running else { return };
-        let Some(item) = session.weighing() else { return };
+        let Some(uom) = session.weighing() else { return };
         let reading = match reply {
             Ok(reading) => reading,
             Err(FrameFault { kind: FaultKind::OtherReply, .. }) => return,
@@ -524,7 +593,7 @@ impl Station {
         };
         let age = Duration::from_millis(u64::from(reading.age_ms));
         let measured_before_asking = now.saturating_sub(age) < asking.since;
-        match amount::weight(item, &reading) {
+        match amount::weight(uom, &reading) {
             Weight::Bookable(_) if measured_before_asking => asking.due = now + WEIGHT_POLL,
             Weight::Bookable(weighed) => self.step(now, when, None, Input::Weight(weighed)),
             Weight::NotYet(why) => {
@@ -554,14 +623,53 @@ impl Station {
     /// Says what is on the screen when that has changed.
     fn display(&mut self) {
         self.screen.workflow = self.running.as_ref().map(|running| running.name);
-        self.screen.expected = match &self.running {
-            Some(running) => running.session.expected(),
-            None => no_workflow(),
-        };
+        self.screen.expected = self.expected();
         if self.shown.as_ref() != Some(&self.screen) {
             self.shown = Some(self.screen.clone());
             self.actions.push_back(Action::Display(self.screen.clone()));
         }
+    }
+}
+
+impl Station {
+    fn expected(&self) -> String {
+        let picture = self.picture();
+        let floor = floor(&self.config, self.operator.as_ref(), self.today, &self.catalogue, &picture);
+        match (&self.running, &self.interrupted) {
+            (Some(running), _) => running.session.expected(&floor),
+            (None, Some(Interrupted { row, session, .. })) => {
+                let next = session.expected(&floor);
+                format!("{} was interrupted ({next}): YES goes on, NO ends it", row.name())
+            }
+            (None, None) => no_workflow(),
+        }
+    }
+
+    fn picture(&self) -> MutexGuard<'_, Picture> {
+        lock(&self.picture)
+    }
+}
+
+/// A picture only warns: one that another thread left half changed is better than none.
+pub(crate) fn lock(picture: &SharedPicture) -> MutexGuard<'_, Picture> {
+    picture.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn floor<'a>(
+    config: &'a StationConfig,
+    operator: Option<&'a OperatorId>,
+    today: Option<Date>,
+    catalogue: &'a Catalogue,
+    picture: &'a Picture,
+) -> Floor<'a> {
+    Floor {
+        station: &config.station,
+        operator,
+        scale: config.scale,
+        today,
+        catalogue,
+        picture,
+        unknown: config.unknown,
     }
 }
 
@@ -573,40 +681,10 @@ struct Then {
     code: Option<Code>,
 }
 
-/// What a scan means at a station.
-enum Meaning<'a> {
-    Input(Input<'a>),
-    Workflow(String),
-    Operator(OperatorId),
-}
-
 fn no_workflow() -> String {
-    format!("scan a workflow: {}", workflow_names())
+    "scan a workflow".into()
 }
 
 fn workflow_names() -> String {
     workflow::WORKFLOWS.iter().map(|row| row.name()).collect::<Vec<_>>().join(", ")
-}
-
-fn unknown(scan: &Scan, catalogue: &Catalogue) -> String {
-    if catalogue.revision() == 0 {
-        return "no catalogue has come from the gateway yet: nothing can be booked".into();
-    }
-    match scan.gtin() {
-        Some(gtin) => format!("no item has the GTIN {gtin}"),
-        None => format!(
-            "no item has the code {}",
-            scan.data_text().chars().take(48).collect::<String>().escape_debug()
-        ),
-    }
-}
-
-/// This build's year: a box whose clock starts in 1970 must not read dates of labels into another century.
-const YEAR_MIN: u16 = 2026;
-
-/// The calendar year of a time, for the century of dates on labels: only a rough one is needed.
-fn year(when: When) -> u16 {
-    const YEAR_MS: i64 = 31_556_952_000;
-    let years = when.unix_ms().div_euclid(YEAR_MS);
-    u16::try_from(1970 + years).unwrap_or(YEAR_MIN).max(YEAR_MIN)
 }

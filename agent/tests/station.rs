@@ -39,7 +39,7 @@ fn catalogue() -> Arc<Catalogue> {
         since: None,
     };
     match Assembler::new(site).handle_part(part) {
-        PartOutcome::Complete { catalogue, .. } => catalogue,
+        PartOutcome::Complete { current, .. } => current,
         other => panic!("{other:?}"),
     }
 }

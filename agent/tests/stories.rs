@@ -6,7 +6,14 @@
 //! ```text
 //! # a remark
 //! item MUG "Blue mug" H87 4006381333931 code MUG-1   known to the catalogue (with its unit, GTINs, other codes)
+//!   ... / needs lot serial expiry / weighs 0.25 kg +- 0.01 / recalled L-6 L-7 / pack 14006381333938 of 12
 //! location A-01                                     known to the catalogue
+//! task pick SO-1: 3 MUG from A-01, 2 CUP            told by the gateway (pick, receive, announced, replenish)
+//! task announced 106141411234567897 of PO-8: 480 MUG lot L-7 until 270131
+//! task count C-3 at A-02
+//! bin A-01: 3 MUG                                   what lies there, told by the gateway
+//! codes nobody knows are recorded                   the site's choice; else they are refused
+//! power cut                                         the agent starts anew with what is in the journal
 //! scan ]E04006381333931                             the scanner read this (<GS> is the separator)
 //! line S S     1.250 kg                             the scale sent this line
 //! wait 30 s                                         nothing happens for so long
@@ -24,18 +31,22 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stockwire_agent::catalogue::{Assembler, Catalogue, PartOutcome};
-use stockwire_agent::journal::{Journal, JournalError, MemoryJournal};
+use stockwire_agent::journal::{Journal, JournalError, MemoryJournal, ReadLimit};
+use stockwire_agent::picture::Picture;
 use stockwire_agent::scale::{self, ScaleDecoder, ScaleOptions};
 use stockwire_agent::scanner::ReadFault;
 use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
-use stockwire_protocol::gs1::Gtin;
+use stockwire_agent::tasks;
+use stockwire_agent::workflow::Unknown;
+use stockwire_protocol::gs1::{Date, DayZero, Gtin};
 use stockwire_protocol::{
-    AgentId, Body, Catalogue as Part, CatalogueItem, DeviceId, Epoch, Event, ItemId, ItemRules, LocationId,
-    Place, SiteId, StationId, Uom, When,
+    AgentId, Bin, Body, Catalogue as Part, CatalogueItem, Code, Content, DeviceId, Epoch, Event, ItemId,
+    ItemRules, LocationId, Lot, MovementId, PieceWeight, Place, Purpose, Quantity, Reference, Sequence,
+    SiteId, StationId, Task, TaskKind, TaskLine, Tasks, Uom, When,
 };
 
 #[test]
@@ -95,6 +106,10 @@ struct Stage {
     now: Duration,
     items: Vec<CatalogueItem>,
     locations: Vec<LocationId>,
+    tasks: Vec<Task>,
+    bins: Option<Vec<Bin>>,
+    unknown: Unknown,
+    picture: Arc<Mutex<Picture>>,
     station: Station,
     scale: Box<dyn ScaleDecoder>,
     journal: MemoryJournal,
@@ -110,14 +125,17 @@ const PACE: Duration = Duration::from_millis(1_000);
 
 impl Stage {
     fn new() -> Self {
-        let agent = AgentId::new("box-1").unwrap();
-        let config =
-            StationConfig { scale: true, ..StationConfig::new(agent, StationId::new("bench-1").unwrap()) };
+        let picture = Arc::new(Mutex::new(Picture::new(site())));
+        let nothing = Arc::new(Catalogue::empty(site()));
         Self {
             now: Duration::ZERO,
             items: Vec::new(),
             locations: Vec::new(),
-            station: Station::new(config, Arc::new(Catalogue::empty(SiteId::new("HAM").unwrap()))),
+            tasks: Vec::new(),
+            bins: None,
+            unknown: Unknown::Refuse,
+            station: Station::sharing(config(Unknown::Refuse), nothing, Arc::clone(&picture)),
+            picture,
             scale: scale::find("mt-sics").unwrap().decoder(&ScaleOptions::default()),
             journal: MemoryJournal::new(Epoch::from_bytes([1; 16])),
             disk: Disk::Works,
@@ -135,6 +153,26 @@ impl Stage {
             "location" => {
                 self.locations.push(LocationId::new(rest).unwrap());
                 self.catalogue();
+            }
+            "task" => {
+                self.tasks.push(task(rest, &self.items));
+                self.tell();
+            }
+            "bin" => {
+                let (location, items) = rest.split_once(": ").unwrap();
+                let lines = items.split(", ").map(|one| task_line(one, &self.items));
+                let items = lines.map(|line| (line.item, line.quantity)).collect();
+                let bin = Bin { location: LocationId::new(location).unwrap(), items };
+                self.bins.get_or_insert_default().push(bin);
+                self.tell();
+            }
+            "codes" if rest == "nobody knows are recorded" => {
+                self.unknown = Unknown::Record;
+                self.start();
+            }
+            "power" if rest == "cut" => {
+                self.start();
+                self.station.handle_history(self.now, self.when(), &self.history());
             }
             "scan" => self.scan(rest, PACE),
             "again" => {
@@ -171,6 +209,7 @@ impl Stage {
     fn item(&mut self, rest: &str) {
         let (id, rest) = rest.split_once(" \"").unwrap();
         let (name, rest) = rest.split_once("\" ").unwrap();
+        let (rest, rules) = rest.split_once(" / ").unwrap_or((rest, ""));
         let (numbers, codes) = rest.split_once(" code ").unwrap_or((rest, ""));
         let mut numbers = numbers.split(' ');
         let uom = Uom::from_code(numbers.next().unwrap()).unwrap();
@@ -180,19 +219,60 @@ impl Stage {
             uom,
             gtins: numbers.map(|gtin| Gtin::parse(gtin).unwrap()).collect(),
             codes: codes.split_whitespace().map(String::from).collect(),
-            rules: ItemRules::default(),
+            rules: item_rules(rules),
         });
         self.catalogue();
     }
 
+    /// Another start of the agent: nothing is left but what the gateway told and the journal.
+    fn start(&mut self) {
+        let catalogue = Arc::new(Catalogue::empty(site()));
+        self.picture = Arc::new(Mutex::new(Picture::new(site())));
+        self.station = Station::sharing(config(self.unknown), catalogue, Arc::clone(&self.picture));
+        self.catalogue();
+        self.tell();
+        let history = self.history();
+        let events: Vec<_> = history.into_iter().map(|(_, event)| event).collect();
+        let (epoch, head) = (self.journal.epoch(), self.journal.head());
+        self.picture.lock().unwrap().handle_recorded(epoch, head, &events);
+    }
+
+    fn history(&self) -> Vec<(MovementId, Event)> {
+        let limit = ReadLimit { events: usize::MAX, bytes: usize::MAX };
+        let events = self.journal.read(Sequence::NONE, limit).unwrap();
+        let id = |n| MovementId {
+            agent: AgentId::new("box-1").unwrap(),
+            epoch: self.journal.epoch(),
+            sequence: Sequence::new(n),
+        };
+        (1..).map(id).zip(events).collect()
+    }
+
+    /// The gateway tells what is to be done and what lies where.
+    fn tell(&mut self) {
+        let part = Tasks {
+            revision: 1,
+            part: 0,
+            parts: 1,
+            site: site(),
+            as_of: None,
+            tasks: self.tasks.clone(),
+            bins: self.bins.clone(),
+            since: None,
+        };
+        let mut assembler = tasks::Assembler::new(site());
+        assembler.handle_part(part);
+        self.picture.lock().unwrap().handle_tasks(Arc::clone(assembler.current()));
+        self.station.handle_tasks();
+    }
+
     fn catalogue(&mut self) {
-        let site = SiteId::new("HAM").unwrap();
         let (items, locations) = (self.items.clone(), self.locations.clone());
-        let part = Part { revision: 1, part: 0, parts: 1, site: site.clone(), items, locations, since: None };
-        let PartOutcome::Complete { catalogue, .. } = Assembler::new(site).handle_part(part) else {
+        let part = Part { revision: 1, part: 0, parts: 1, site: site(), items, locations, since: None };
+        let PartOutcome::Complete { current, .. } = Assembler::new(site()).handle_part(part) else {
             panic!()
         };
-        self.station.handle_catalogue(catalogue);
+        self.station.handle_catalogue(current);
     }
 
     fn scan(&mut self, text: &str, pace: Duration) {
@@ -276,27 +356,115 @@ fn device() -> DeviceId {
     DeviceId::new("scanner-1").unwrap()
 }
 
+fn site() -> SiteId {
+    SiteId::new("HAM").unwrap()
+}
+
+fn config(unknown: Unknown) -> StationConfig {
+    let agent = AgentId::new("box-1").unwrap();
+    StationConfig { scale: true, unknown, ..StationConfig::new(agent, StationId::new("bench-1").unwrap()) }
+}
+
+/// `needs lot expiry / weighs 0.25 kg +- 0.01 / recalled L-6 / pack 14006381333938 of 12`
+fn item_rules(text: &str) -> ItemRules {
+    let mut rules = ItemRules::default();
+    for rule in text.split(" / ").filter(|rule| !rule.is_empty()) {
+        let (verb, rest) = rule.split_once(' ').unwrap();
+        let words: Vec<_> = rest.split(' ').collect();
+        match (verb, &words[..]) {
+            ("needs", what) => {
+                rules.lot = what.contains(&"lot");
+                rules.serial = what.contains(&"serial");
+                rules.expiry = what.contains(&"expiry");
+            }
+            ("weighs", [weight, unit, "+-", tolerance]) => {
+                let uom = if *unit == "kg" { Uom::Kilogram } else { Uom::Gram };
+                rules.piece_weight = Some(PieceWeight {
+                    expected: Quantity::parse(weight, uom).unwrap(),
+                    tolerance_steps: Quantity::parse(tolerance, uom).unwrap().steps,
+                });
+            }
+            ("recalled", lots) => rules.recalled = lots.iter().map(|lot| Lot::new(*lot).unwrap()).collect(),
+            ("pack", [gtin, "of", count]) => {
+                rules.packs.push((Gtin::parse(gtin).unwrap(), count.parse().unwrap()));
+            }
+            _ => panic!("no such rule: {rule}"),
+        }
+    }
+    rules
+}
+
+/// `pick SO-1: 3 MUG from A-01`, `announced 106141411234567897 of PO-8: 480 MUG lot L-7`, `count C-3 at A-02`
+fn task(text: &str, items: &[CatalogueItem]) -> Task {
+    let (head, lines) = text.split_once(": ").unwrap_or((text, ""));
+    let words: Vec<_> = head.split(' ').collect();
+    let kind = match words[0] {
+        "pick" => TaskKind::Pick,
+        "receive" => TaskKind::Receive,
+        "announced" => TaskKind::Announced,
+        "count" => TaskKind::Count,
+        "replenish" => TaskKind::Replenish,
+        _ => panic!("no such task: {text}"),
+    };
+    let after = |word: &str| words.iter().position(|other| *other == word).map(|at| words[at + 1]);
+    Task {
+        kind,
+        id: Reference::new(words[1]).unwrap(),
+        order: after("of").map(|order| Reference::new(order).unwrap()),
+        location: after("at").map(|location| LocationId::new(location).unwrap()),
+        lines: lines.split(", ").filter(|line| !line.is_empty()).map(|line| task_line(line, items)).collect(),
+    }
+}
+
+/// `480 MUG from A-01 to A-02 lot L-7 until 270131`
+fn task_line(text: &str, items: &[CatalogueItem]) -> TaskLine {
+    let words: Vec<_> = text.split(' ').collect();
+    let item = items.iter().find(|item| item.id.as_str() == words[1]).unwrap();
+    let after = |word: &str| words.iter().position(|other| *other == word).map(|at| words[at + 1]);
+    let place = |word| after(word).map(|location| LocationId::new(location).unwrap());
+    TaskLine {
+        item: item.id.clone(),
+        quantity: Quantity::parse(words[0], item.uom).unwrap(),
+        from: place("from"),
+        to: place("to"),
+        lot: after("lot").map(|lot| Lot::new(lot).unwrap()),
+        expires_on: after("until").map(|day| Date::from_yymmdd(day, 2026, DayZero::Refused).unwrap()),
+    }
+}
+
 /// One fact in one line.
 fn print(body: &Body) -> String {
-    let (mut line, details) = match body {
+    let mut line = match body {
         Body::Movement(m) => {
-            let line = format!(
-                "{} {} {}: {} -> {}",
-                m.step.as_str(),
-                m.quantity,
-                m.item,
-                place(&m.from),
-                place(&m.to)
-            );
-            (line, &m.details)
+            let (from, to) = (place(&m.from), place(&m.to));
+            format!("{} {} {}: {from} -> {to}", m.step.as_str(), m.quantity, m.item)
         }
-        Body::Count(count) => {
-            (format!("counted {} {} in {}", count.counted, count.item, count.location), &count.details)
+        Body::Count(count) => format!("counted {} {} in {}", count.counted, count.item, count.location),
+        Body::Lost { count } => format!("lost {count}"),
+        Body::Handling(handling) => {
+            let content = match &handling.content {
+                None => String::new(),
+                Some(Content::Goods { item, quantity }) => format!(" {quantity} {item}"),
+                Some(Content::Plate(plate)) => format!(" plate {plate}"),
+            };
+            let at = handling.location.as_ref().map(|location| format!(" at {location}")).unwrap_or_default();
+            format!("{}{content}{at}", handling.act.as_str())
         }
-        Body::Lost { count } => return format!("lost {count}"),
-        // No workflow records these yet.
-        other @ (Body::Handling(_) | Body::Unresolved(_)) => return format!("{other:?}"),
+        Body::Unresolved(unresolved) => {
+            let item = code(&unresolved.item, ToString::to_string);
+            match &unresolved.what {
+                Purpose::Move { step, from, to } => {
+                    let (from, to) = (code(from, place), code(to, place));
+                    format!("unresolved {} {} {item}: {from} -> {to}", step.as_str(), unresolved.quantity)
+                }
+                Purpose::Count { location } => {
+                    let location = code(location, ToString::to_string);
+                    format!("unresolved count {} {item} in {location}", unresolved.quantity)
+                }
+            }
+        }
     };
+    let Some(details) = body.details() else { return line };
     let mut add = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             write!(line, ", {name} {value}").unwrap();
@@ -306,13 +474,24 @@ fn print(body: &Body) -> String {
     add("serial", details.serial.as_ref().map(ToString::to_string));
     add("expires", details.expires_on.map(|date| date.to_string()));
     add("plate", details.license_plate.map(|plate| plate.to_string()));
+    add("condition", details.disposition.map(|disposition| disposition.as_str().into()));
+    add("why", details.reason.as_ref().map(ToString::to_string));
     add("order", details.reference.as_ref().map(ToString::to_string));
     add("by", details.operator.as_ref().map(ToString::to_string));
+    let exceptions: Vec<_> = details.exceptions.iter().map(|exception| exception.as_str()).collect();
+    add("although", (!exceptions.is_empty()).then(|| exceptions.join(" ")));
     add(
         "takes back",
         details.corrects.as_ref().map(|correction| format!("#{}", correction.movement.sequence)),
     );
     line
+}
+
+fn code<T>(code: &Code<T>, say: impl Fn(&T) -> String) -> String {
+    match code {
+        Code::Known(known) => say(known),
+        Code::Scanned(raw) => format!("<{raw}>"),
+    }
 }
 
 fn place(place: &Place) -> String {

@@ -46,6 +46,17 @@ impl Body {
         }
     }
 
+    /// The same, to be completed before it is recorded.
+    pub fn details_mut(&mut self) -> Option<&mut Details> {
+        match self {
+            Body::Movement(movement) => Some(&mut movement.details),
+            Body::Count(count) => Some(&mut count.details),
+            Body::Lost { .. } => None,
+            Body::Handling(handling) => Some(&mut handling.details),
+            Body::Unresolved(unresolved) => Some(&mut unresolved.details),
+        }
+    }
+
     /// Where it was recorded; `None` for a loss.
     pub fn station(&self) -> Option<&StationId> {
         match self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stockwire_protocol::{Event, When};
+use stockwire_protocol::{Event, MovementId, When};
 
 use crate::catalogue::Catalogue;
 use crate::config::{Config, ScaleConfig, ScannerConfig, StationConfig};
@@ -15,7 +15,7 @@ use crate::port::PortName;
 use crate::scale::ScaleDecoder;
 use crate::scale::diagnosis::{Diagnosis, Evidence};
 use crate::scanner::{LineCounts, ScannerDecoder, Source};
-use crate::station::{self, Action, Recorded, Screen, Station, Ticket};
+use crate::station::{self, Action, Recorded, Screen, SharedPicture, Station, Ticket};
 use crate::watch::glance::{Glance, Glimpse};
 
 /// Longer than any decoder waits for the rest of a read; when a port is lost, none will come.
@@ -82,7 +82,7 @@ impl Place {
     pub(super) fn new(
         config: &Config,
         station: &StationConfig,
-        catalogue: Arc<Catalogue>,
+        (catalogue, picture): (Arc<Catalogue>, SharedPicture),
         mut open: impl FnMut(Slot) -> PortWriter,
     ) -> Self {
         let bounce =
@@ -93,6 +93,7 @@ impl Place {
             bounce,
             scale: station.scale.is_some(),
             site_gln: config.site_gln,
+            unknown: station.unknown,
             variable_measure: config.variable_measure,
         };
         let scanners = station.scanners.iter().enumerate().map(|(at, scanner)| ScannerLine {
@@ -111,7 +112,7 @@ impl Place {
         });
         Self {
             name: station.name.to_string(),
-            station: Station::new(core, catalogue),
+            station: Station::sharing(core, catalogue, picture),
             scanners,
             scale,
             last_scanner: 0,
@@ -135,6 +136,16 @@ impl Place {
 
     pub(super) fn handle_catalogue(&mut self, catalogue: Arc<Catalogue>) {
         self.station.handle_catalogue(catalogue);
+    }
+
+    pub(super) fn handle_tasks(&mut self, now: Duration) {
+        self.station.handle_tasks();
+        self.act(now, None);
+    }
+
+    pub(super) fn handle_history(&mut self, now: Duration, when: When, history: &[(MovementId, Event)]) {
+        self.station.handle_history(now, when, history);
+        self.act(now, None);
     }
 
     pub(super) fn handle_port(&mut self, now: Duration, when: When, slot: Slot, event: PortEvent) {

@@ -1,16 +1,19 @@
 //! The journals of this box: the one that records, and before it any earlier life that a salvage left to be sent.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stockwire_protocol::{Digest, Event, Sequence};
+use stockwire_protocol::{Digest, Event, MovementId, Sequence};
 
 use crate::config::Config;
 use crate::health::{Fault, JournalHealth};
 use crate::io::sqlite_journal::{
     JournalOptions, JournalStats, Maintenance, OpenError, RETAINED_ROWS_DEFAULT, Salvage, SqliteJournal,
 };
-use crate::journal::{Journal as _, JournalError};
-use crate::station::Recorded;
+use crate::journal::{Journal as _, JournalError, ReadLimit};
+use crate::picture::Picture;
+use crate::station::{Recorded, SharedPicture};
+use crate::tasks::Tasks;
 
 /// Between two attempts to open a journal that failed: a disk that was pulled out comes back within seconds, and each
 /// attempt costs a few reads.
@@ -20,6 +23,8 @@ const REOPEN_WAIT: Duration = Duration::from_secs(2);
 const WATERMARK_WAIT: Duration = Duration::from_secs(60);
 /// After the last append, before the log is copied: a burst of scans is over by then.
 const QUIET_WAIT: Duration = Duration::from_millis(200);
+/// Rows that are read at a start to know what was recorded lately: some hours of one box, and a few milliseconds.
+const HISTORY_ROWS_MAX: usize = 512;
 /// An earlier life takes no rows, so that it has no quota to keep.
 const EARLIER_QUOTA_BYTES: u64 = 1 << 40;
 
@@ -62,6 +67,29 @@ impl Lives {
             lives.note(chain(&error), error.hint());
         }
         Ok(lives)
+    }
+
+    /// What was recorded last, with its identity, and the picture of the stock with it.
+    pub(super) fn remember(
+        &self,
+        config: &Config,
+        tasks: &Arc<Tasks>,
+    ) -> (SharedPicture, Vec<(MovementId, Event)>) {
+        let journal = &self.current;
+        let mut picture = Picture::new(config.site.clone());
+        picture.handle_tasks(Arc::clone(tasks));
+        let after = Sequence::new(journal.head().get().saturating_sub(HISTORY_ROWS_MAX as u64));
+        let after = after.max(journal.kept_after());
+        let limit = ReadLimit { events: HISTORY_ROWS_MAX, bytes: usize::MAX };
+        let events = journal.read(after, limit).unwrap_or_else(|error| {
+            // It is a picture; what is recorded from now on does not depend on it.
+            tracing::warn!(error = chain(&error), "what was recorded last cannot be read");
+            Vec::new()
+        });
+        picture.handle_recorded(journal.epoch(), journal.head(), &events);
+        let id = |sequence| MovementId { agent: config.agent.clone(), epoch: journal.epoch(), sequence };
+        let history = (after.get() + 1..).map(Sequence::new).map(id).zip(events).collect();
+        (Arc::new(Mutex::new(picture)), history)
     }
 
     /// Where scans are recorded.

@@ -1,19 +1,18 @@
 //! The way to the gateway: the link's events into the outbox, the outbox's wishes into the link.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::topic::{self, Subject};
-use stockwire_protocol::{Ack, Catalogue as CataloguePart, Command, State, StateKind};
+use stockwire_protocol::{Ack, Command, State, StateKind};
 
+use super::feeds::{Feeds, Told};
 use super::lives::{Lives, chain};
-use crate::catalogue::{Assembler, Catalogue, PartOutcome};
+use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::health::LinkHealth;
 use crate::io::clock::Clock;
-use crate::io::file;
 use crate::io::mqtt::{Link, LinkEvent, Message, MqttConfig, NotQueued, PubResult, TlsFiles};
 use crate::journal::{Journal as _, JournalError};
 use crate::outbox::{AckOutcome, Outbox, OutboxConfig, OutboxStatus, Rebuild};
@@ -26,8 +25,7 @@ pub(super) struct Uplink {
     config: Arc<Config>,
     link: Link,
     outbox: Outbox,
-    assembler: Assembler,
-    catalogue_path: PathBuf,
+    feeds: Feeds,
     own_tokens: u64,
     connected: bool,
     changed_at: Duration,
@@ -56,20 +54,13 @@ pub(super) fn mqtt_config(config: &Config) -> MqttConfig {
 }
 
 impl Uplink {
-    pub(super) fn new(
-        config: Arc<Config>,
-        link: Link,
-        assembler: Assembler,
-        catalogue_path: PathBuf,
-        lives: &Lives,
-    ) -> Self {
+    pub(super) fn new(config: Arc<Config>, link: Link, feeds: Feeds, lives: &Lives) -> Self {
         let outbox = Outbox::new(OutboxConfig::new(config.agent.clone()), lives.sending());
         Self {
             config,
             link,
             outbox,
-            assembler,
-            catalogue_path,
+            feeds,
             own_tokens: 0,
             connected: false,
             changed_at: Duration::ZERO,
@@ -77,14 +68,14 @@ impl Uplink {
         }
     }
 
-    /// Gives the catalogue when a newer one has come.
+    /// Gives the catalogue or the tasks when newer ones have come.
     pub(super) fn handle_event(
         &mut self,
         now: Duration,
         event: LinkEvent,
         lives: &mut Lives,
         clock: &Clock,
-    ) -> Option<Arc<Catalogue>> {
+    ) -> Option<Told> {
         match event {
             LinkEvent::Connected => {
                 tracing::info!(broker = %self.broker(), "connected");
@@ -120,7 +111,7 @@ impl Uplink {
         message: Message,
         lives: &mut Lives,
         clock: &Clock,
-    ) -> Option<Arc<Catalogue>> {
+    ) -> Option<Told> {
         let refuse = |what: &dyn std::fmt::Display| tracing::warn!(topic = message.topic, error = %what, "not understood");
         let subject = topic::parse(&message.topic)
             .filter(|(site, agent, _)| *site == self.config.site && *agent == self.config.agent)
@@ -140,8 +131,13 @@ impl Uplink {
                 }
                 Err(error) => refuse(&error),
             },
-            Some(Subject::Catalogue { .. }) => match CataloguePart::decode(&message.payload) {
-                Ok(part) => return self.handle_catalogue(part),
+            Some(
+                subject @ (Subject::Catalogue { .. }
+                | Subject::CatalogueChanges
+                | Subject::Tasks { .. }
+                | Subject::TasksChanges),
+            ) => match self.feeds.handle_message(subject, &message.payload) {
+                Ok(told) => return told,
                 Err(error) => refuse(&error),
             },
             _ => refuse(&"nothing is expected on this topic"),
@@ -172,24 +168,6 @@ impl Uplink {
             Ok(true) => self.handle_new_epoch(lives, clock),
             Ok(false) => {}
             Err(error) => tracing::error!(error = chain(&error), hint = error.hint(), "journal"),
-        }
-    }
-
-    fn handle_catalogue(&mut self, part: CataloguePart) -> Option<Arc<Catalogue>> {
-        match self.assembler.handle_part(part) {
-            PartOutcome::Complete { catalogue, durable } => {
-                tracing::info!(revision = catalogue.revision(), items = catalogue.len(), "catalogue");
-                if let Err(error) = file::write_atomically(&self.catalogue_path, &durable) {
-                    // It is used all the same; after a restart the broker's retained copy comes again.
-                    tracing::error!(%error, path = %self.catalogue_path.display(), "the catalogue cannot be kept");
-                }
-                Some(catalogue)
-            }
-            PartOutcome::Waiting { .. } | PartOutcome::Stale { .. } => None,
-            PartOutcome::Refused(error) => {
-                tracing::warn!(error = chain(&error), "a part of the catalogue was refused");
-                None
-            }
         }
     }
 
@@ -275,7 +253,7 @@ impl Uplink {
     }
 
     pub(super) fn catalogue(&self) -> &Arc<Catalogue> {
-        self.assembler.current()
+        self.feeds.catalogue()
     }
 
     pub(super) fn outbox_status(&self) -> OutboxStatus {

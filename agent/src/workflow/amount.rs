@@ -2,13 +2,16 @@
 //!
 //! | the item is booked in | quantity barcode scanned before | else the label says | else |
 //! |---|---|---|---|
-//! | pieces | that many | AI 30 or 37 | one |
+//! | pieces | that many | AI 30 or 37 | one; `SW:CMD:WEIGH` before it: as many as the scale tells |
 //! | kg, g, lb | that much | AI 310n, net weight | the scale |
 //! | litres, metres | that much | - | refused: scan a quantity first |
+//!
+//! The GTIN of a pack means as many pieces as the catalogue says, times the number above.
 
 use stockwire_protocol::gs1::{Date, Decimal, Gtin, Scan, Sscc};
 use stockwire_protocol::{
-    CatalogueItem, Details, IdError, Lot, OperatorId, Quantity, Reference, SerialNumber, Uom, Weighing,
+    CatalogueItem, Details, IdError, Lot, OperatorId, PieceWeight, Quantity, Reference, SerialNumber, Uom,
+    Weighing,
 };
 
 use crate::scale::{Net, Range, Reading, Stability};
@@ -85,12 +88,30 @@ pub enum Amount {
     Refused(String),
 }
 
+/// What was scanned before the item.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum How {
+    /// Nothing: the label decides.
+    Label,
+    /// `SW:QTY:n`.
+    Exactly(Decimal),
+    /// `SW:CMD:WEIGH`.
+    Weigh,
+}
+
 /// Applies the table above.
-pub fn of(item: &CatalogueItem, label: &Label, scanned: Option<Decimal>, scale: bool) -> Amount {
-    let amount = match (scanned, item.uom) {
-        (Some(scanned), uom) => exactly(scanned.to_string(), uom),
-        (None, Uom::Piece) => Amount::Exactly(Quantity::pieces(i64::from(label.count.unwrap_or(1)))),
-        (None, uom @ (Uom::Kilogram | Uom::Gram | Uom::Pound)) => match label.net_weight_kg {
+pub fn of(item: &CatalogueItem, label: &Label, how: How, scale: bool) -> Amount {
+    let pack = item.rules.packs.iter().find(|(gtin, _)| label.gtin == Some(*gtin));
+    let pack = pack.map_or(1, |(_, count)| i64::from(*count));
+    let amount = match (how, item.uom) {
+        (How::Exactly(scanned), uom) => exactly(scanned.to_string(), uom),
+        (How::Weigh, _) if !scale => Amount::Refused("there is no scale here".into()),
+        (How::Weigh, Uom::Piece) if item.rules.piece_weight.is_none() => {
+            Amount::Refused(format!("what one {} weighs is not known: count by scanning", item.id))
+        }
+        (How::Weigh, Uom::Piece | Uom::Kilogram | Uom::Gram | Uom::Pound) => return Amount::Weigh,
+        (How::Label, Uom::Piece) => Amount::Exactly(Quantity::pieces(i64::from(label.count.unwrap_or(1)))),
+        (How::Label, uom @ (Uom::Kilogram | Uom::Gram | Uom::Pound)) => match label.net_weight_kg {
             Some(net) => match Quantity::parse(&net.to_string(), Uom::Kilogram)
                 .and_then(|net| net.to_uom(uom))
             {
@@ -103,9 +124,16 @@ pub fn of(item: &CatalogueItem, label: &Label, scanned: Option<Decimal>, scale: 
                 item.id
             )),
         },
-        (None, uom @ (Uom::Litre | Uom::Metre)) => {
+        (How::Weigh | How::Label, uom @ (Uom::Litre | Uom::Metre)) => {
             Amount::Refused(format!("{} is booked in {uom}: scan a quantity first", item.id))
         }
+    };
+    let amount = match amount {
+        Amount::Exactly(quantity) if pack > 1 => match quantity.steps.checked_mul(pack) {
+            Some(steps) => Amount::Exactly(Quantity { steps, ..quantity }),
+            None => Amount::Refused("the quantity cannot be booked: the number is too large".into()),
+        },
+        amount => amount,
     };
     match (&amount, &label.serial) {
         (Amount::Exactly(quantity), Some(serial))
@@ -140,10 +168,12 @@ pub fn say(quantity: Quantity) -> String {
 /// A weight that can be booked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Weighed {
-    /// Net, in the item's unit; greater than zero.
+    /// Net, in the unit that was asked for; greater than zero.
     pub quantity: Quantity,
     /// What the scale said about gross and tare, when it said which is which.
     pub weighing: Option<Weighing>,
+    /// The platform was not seen empty before; the operator vouched for what lies there.
+    pub confirmed: bool,
 }
 
 /// What a reading is worth.
@@ -161,7 +191,7 @@ pub enum Weight {
 pub const WEIGHT_AGE_MAX_MS: u32 = 1_000;
 
 /// A weight is bookable when it is stable, in range, fresh, positive and in a unit that converts exactly.
-pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
+pub fn weight(wanted: Uom, reading: &Reading) -> Weight {
     let not_yet = |message: &str| Weight::NotYet(message.into());
     match reading.range {
         Range::Over => return not_yet("too heavy for the scale"),
@@ -186,7 +216,7 @@ pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
         return Weight::Refused(format!("the scale shows {}: switch it to kg, g or lb", unit.as_str()));
     };
     let booked =
-        |shown: crate::scale::Shown| shown.quantity(uom).and_then(|quantity| quantity.to_uom(item.uom));
+        |shown: crate::scale::Shown| shown.quantity(uom).and_then(|quantity| quantity.to_uom(wanted));
     let quantities = (booked(value), reading.tare.map(booked).transpose());
     let (value, tare) = match quantities {
         (Ok(value), Ok(tare)) => (value, tare),
@@ -194,7 +224,7 @@ pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
             return Weight::Refused(format!("the weight cannot be booked: {error}"));
         }
     };
-    let nothing = Quantity { steps: 0, uom: item.uom };
+    let nothing = Quantity { steps: 0, uom: wanted };
     let minus = |a: Quantity, b: Quantity| a.steps.checked_sub(b.steps).map(|steps| Quantity { steps, ..a });
     let (net, weighing) = match (reading.net, tare) {
         (Net::Net, Some(tare)) => {
@@ -210,9 +240,39 @@ pub fn weight(item: &CatalogueItem, reading: &Reading) -> Weight {
         (Net::Net, None) | (Net::Unknown, _) => (Some(value), None),
     };
     match net {
-        Some(quantity) if quantity.steps > 0 => Weight::Bookable(Weighed { quantity, weighing }),
+        Some(quantity) if quantity.steps > 0 => {
+            Weight::Bookable(Weighed { quantity, weighing, confirmed: false })
+        }
         Some(_) => not_yet("put the goods on the scale"),
         None => Weight::Refused("the weight does not fit".into()),
+    }
+}
+
+/// In which unit an item is weighed; `None` when it is not.
+pub fn weighed_in(item: &CatalogueItem) -> Option<Uom> {
+    match item.uom {
+        uom @ (Uom::Kilogram | Uom::Gram | Uom::Pound) => Some(uom),
+        _ => item.rules.piece_weight.map(|weight| weight.expected.uom),
+    }
+}
+
+/// How many pieces a net weight is.
+///
+/// # Errors
+/// When no whole number fits, or more than one does: a guess is no count.
+pub fn pieces(net: Quantity, weight: PieceWeight) -> Result<i64, String> {
+    let PieceWeight { expected, tolerance_steps } = weight;
+    let (lightest, heaviest) =
+        (expected.steps.saturating_sub(tolerance_steps), expected.steps.saturating_add(tolerance_steps));
+    // So many pieces at least, if all are as heavy as they may be, and at most, if all are as light.
+    let fewest = net.steps.saturating_add(heaviest - 1) / heaviest.max(1);
+    let most = if lightest > 0 { net.steps / lightest } else { i64::MAX };
+    if most == fewest && fewest > 0 {
+        Ok(fewest)
+    } else if most < fewest {
+        Err(format!("{} is no whole number of pieces of {}", say(net), say(expected)))
+    } else {
+        Err(format!("{} may be {fewest} pieces or more: put fewer on the scale", say(net)))
     }
 }
 
@@ -243,7 +303,8 @@ mod tests {
             }
             other => panic!("{other:?}"),
         });
-        let got = match of(&item(uom), &label, scanned, true) {
+        let how = scanned.map_or(How::Label, How::Exactly);
+        let got = match of(&item(uom), &label, how, true) {
             Amount::Exactly(quantity) => quantity.to_string(),
             Amount::Weigh => "weigh".into(),
             Amount::Refused(why) => why,
@@ -277,9 +338,41 @@ mod tests {
         check(Uom::Kilogram, "]C10104006381333931", Some("0.5"), "0.5 KGM");
         check(Uom::Litre, "]C10104006381333931", None, "NUTS is booked in LTR: scan a quantity first");
         assert_eq!(
-            of(&item(Uom::Kilogram), &Label::default(), None, false),
+            of(&item(Uom::Kilogram), &Label::default(), How::Label, false),
             Amount::Refused("NUTS is booked in KGM and there is no scale: scan a quantity first".into())
         );
+    }
+
+    #[test]
+    fn a_pack_is_as_many_pieces_as_the_catalogue_says() {
+        let mut mugs = item(Uom::Piece);
+        mugs.rules.packs = vec![(Gtin::parse("14006381333938").unwrap(), 12)];
+        let label = |raw: &str| Label::of(&interpret(raw.as_bytes(), 2026)).unwrap();
+        let amount = |raw, how| of(&mugs, &label(raw), how, false);
+        assert_eq!(amount("]C10114006381333938", How::Label), Amount::Exactly(Quantity::pieces(12)));
+        assert_eq!(amount("]C102140063813339383703", How::Label), Amount::Exactly(Quantity::pieces(36)));
+        assert_eq!(amount("]C10104006381333931", How::Label), Amount::Exactly(Quantity::pieces(1)));
+        assert_eq!(
+            amount("]C10104006381333931", How::Weigh),
+            Amount::Refused("there is no scale here".into())
+        );
+    }
+
+    #[test]
+    fn pieces_by_weight_only_when_one_number_fits() {
+        let gram = |text: &str| Quantity::parse(text, Uom::Gram).unwrap();
+        let check = |net, expected, tolerance: &str, counted: Result<i64, &str>| {
+            let weight = PieceWeight { expected: gram(expected), tolerance_steps: gram(tolerance).steps };
+            assert_eq!(pieces(gram(net), weight), counted.map_err(String::from), "{net}");
+        };
+        check("100", "10", "0", Ok(10));
+        check("101", "10", "0", Err("101 g is no whole number of pieces of 10 g"));
+        check("101", "10", "0.2", Ok(10));
+        check("95", "10", "0.2", Err("95 g is no whole number of pieces of 10 g"));
+        check("500", "10", "0.1", Ok(50));
+        check("505", "10", "0.1", Err("505 g may be 50 pieces or more: put fewer on the scale"));
+        check("4", "10", "0.2", Err("4 g is no whole number of pieces of 10 g"));
+        check("100", "10", "20", Err("100 g may be 4 pieces or more: put fewer on the scale"));
     }
 
     /// What a shop's own scale printed is booked like the weight on a supplier's label.
@@ -290,7 +383,7 @@ mod tests {
         let scan = stockwire_protocol::gs1::interpret_with(b"]E02388060112344", context);
         let label = Label::of(&scan).unwrap();
         assert_eq!(label.gtin, Gtin::parse("2388060100006").ok());
-        let amount = of(&item(Uom::Gram), &label, None, true);
+        let amount = of(&item(Uom::Gram), &label, How::Label, true);
         assert_eq!(amount, Amount::Exactly(Quantity::parse("1234", Uom::Gram).unwrap()));
     }
 
@@ -308,9 +401,9 @@ mod tests {
     }
 
     fn weighs(reading: &Reading, expected: &str) {
-        let got = match weight(&item(Uom::Kilogram), reading) {
-            Weight::Bookable(Weighed { quantity, weighing: None }) => quantity.to_string(),
-            Weight::Bookable(Weighed { quantity, weighing: Some(Weighing { gross, tare, net }) }) => {
+        let got = match weight(Uom::Kilogram, reading) {
+            Weight::Bookable(Weighed { quantity, weighing: None, .. }) => quantity.to_string(),
+            Weight::Bookable(Weighed { quantity, weighing: Some(Weighing { gross, tare, net }), .. }) => {
                 format!("{quantity}: {} - {} = {}", gross.decimal(), tare.decimal(), net.decimal())
             }
             Weight::NotYet(why) => format!("not yet: {why}"),

@@ -5,27 +5,67 @@
 //! operator exactly where they were, and scanning again is right.
 //!
 //! Each state has a way out by scanning (CANCEL everywhere) and a time-out ([`Session::patience`]).
+//!
+//! What a scan of goods needs until it can be booked (quantity, lot, weight, a question) is the same everywhere: a
+//! `Taking` (`parcel.rs`) inside the states of the workflow.
 
 pub mod amount;
-
 pub mod command;
+pub mod reason;
+
+mod check;
+mod fact;
+mod parcel;
 
 pub mod receive;
 
-mod goods;
+mod carry;
+pub mod move_goods;
+pub mod put_away;
+pub mod replenish;
+
 pub mod pick;
 
+pub mod load;
+pub mod pack;
+
+pub mod adjust;
+pub mod returns;
+pub mod scrap;
+mod shelf;
+
 pub mod count;
+pub mod relabel;
 
 use std::time::Duration;
 
-use stockwire_protocol::gs1::Decimal;
-use stockwire_protocol::{Body, CatalogueItem, LocationId, OperatorId, Reference, StationId};
+use stockwire_protocol::gs1::{Date, Decimal, Sscc};
+use stockwire_protocol::{
+    Body, CatalogueItem, Code, LocationId, OperatorId, RawScan, Reason, Reference, StationId, Uom,
+};
 
 use amount::{Label, Weighed};
 
+use crate::catalogue::Catalogue;
+use crate::picture::Picture;
+
+pub(crate) use fact::{reverse, subject};
+
 /// The workflows, in the order in which they are listed to people.
-pub static WORKFLOWS: &[&dyn Workflow] = &[&receive::Receive, &pick::Pick, &count::CountStock];
+pub static WORKFLOWS: &[&dyn Workflow] = &[
+    &receive::Receive,
+    &put_away::PutAway,
+    &move_goods::MoveGoods,
+    &replenish::Replenish,
+    &pick::Pick,
+    &pack::Pack,
+    &load::Load,
+    &returns::Return,
+    &count::CountStock,
+    &adjust::Adjust,
+    &scrap::Scrap,
+    &relabel::Relabel,
+];
 
 /// The workflow of the barcode `SW:WF:{name}`.
 pub fn find(name: &str) -> Option<&'static dyn Workflow> {
@@ -42,18 +82,25 @@ pub trait Workflow: Sync {
 
     /// Starts a session.
     fn begin(&self) -> Box<dyn Session>;
+
+    /// The session that recorded this as its last fact, when it was one of this workflow: after a power cut the
+    /// operator is asked whether to go on with it.
+    fn resume(&self, _last: &Body) -> Option<Box<dyn Session>> {
+        None
+    }
 }
 
 /// One run of a workflow, in one of its states.
 pub trait Session: Send {
     /// What the operator should scan next.
-    fn expected(&self) -> String;
+    fn expected(&self, floor: &Floor<'_>) -> String;
 
     /// How long to wait for it; then [`Input::TimedOut`] is given.
     fn patience(&self) -> Duration;
 
-    /// The item that lies on the scale, or should; the station then asks the scale until it gives [`Input::Weight`].
-    fn weighing(&self) -> Option<&CatalogueItem> {
+    /// In which unit the goods are wanted that lie on the scale, or should; the station then asks the scale until it
+    /// gives [`Input::Weight`].
+    fn weighing(&self) -> Option<Uom> {
         None
     }
 
@@ -70,19 +117,43 @@ pub struct Floor<'a> {
     pub operator: Option<&'a OperatorId>,
     /// Whether there is a scale.
     pub scale: bool,
+    /// The calendar day; `None` while the clock is not synchronised.
+    pub today: Option<Date>,
+    /// Goods and places.
+    pub catalogue: &'a Catalogue,
+    /// What is to be done, and what lies where.
+    pub picture: &'a Picture,
+    /// What becomes of codes that the catalogue does not know.
+    pub unknown: Unknown,
+}
+
+/// What becomes of codes that the catalogue does not know, as the site decides.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unknown {
+    /// They are refused at once.
+    #[default]
+    Refuse,
+    /// They are recorded as scanned, and resolved at the gateway.
+    Record,
 }
 
 /// One thing the operator did, or failed to do in time.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// Scanned a location of this site.
-    Location(&'a LocationId),
+    /// Scanned a location of this site, or one that will be resolved at the gateway.
+    Location(Code<LocationId>),
     /// Scanned an item of the catalogue.
     Item(&'a CatalogueItem, Label),
-    /// Scanned an order number (AI 400) by itself.
+    /// Scanned the licence plate of a pallet or carton by itself.
+    Plate(Sscc),
+    /// Scanned a code that the catalogue does not know.
+    Stranger(Stranger, Label),
+    /// Scanned the number of an order or another task by itself.
     Reference(Reference),
     /// Scanned a quantity.
     Quantity(Decimal),
+    /// Scanned why.
+    Reason(Reason),
     /// The scale gave a weight that can be booked; only while [`Session::weighing`].
     Weight(Weighed),
     /// Scanned DONE.
@@ -91,10 +162,27 @@ pub enum Input<'a> {
     Cancel,
     /// Scanned UNDO.
     Undo,
-    /// Scanned another command, by its barcode's text.
-    Other(String),
+    /// Scanned YES.
+    Yes,
+    /// Scanned NO.
+    No,
+    /// Scanned SHORT.
+    Short,
+    /// Scanned WEIGH.
+    Weigh,
     /// The session's patience is over.
     TimedOut,
+}
+
+/// A code that the catalogue does not know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stranger {
+    /// As it came; `None` when it is too long to be recorded.
+    pub raw: Option<RawScan>,
+    /// Its text, without the AIM identifier.
+    pub text: String,
+    /// What is wrong with it, for people.
+    pub why: String,
 }
 
 /// What follows from an input.
@@ -122,6 +210,8 @@ pub enum Outcome {
     Heard(String),
     /// Not accepted, and why.
     Refused(String),
+    /// A code that nobody knows.
+    Unknown(String),
     /// For the screen alone.
     Told(String),
     /// Record these, and say so once they are durable.
@@ -131,7 +221,7 @@ pub enum Outcome {
         /// What to say then.
         message: String,
     },
-    /// Take the last movement of this session back, by a new one.
+    /// Take the last fact of this session back, by a new one.
     UndoLast,
 }
 
@@ -146,7 +236,7 @@ impl Step {
         Self { next: Next::Stay, outcome: Outcome::Refused(message.into()) }
     }
 
-    /// Something was dropped, which the operator must hear; goes on as `next`.
+    /// Something was dropped, or a question came up, which the operator must hear; goes on as `next`.
     pub fn dropped(next: impl Session + 'static, message: impl Into<String>) -> Self {
         Self { next: Next::Go(Box::new(next)), outcome: Outcome::Refused(message.into()) }
     }
@@ -166,9 +256,29 @@ impl Step {
         Self { next: Next::End, outcome: Outcome::Told(message.into()) }
     }
 
-    /// The last movement is to be taken back; stays.
+    /// The session ends because nobody went on with it, and what was not recorded is dropped.
+    pub fn abandoned_with_loss(message: impl Into<String>) -> Self {
+        Self { next: Next::End, outcome: Outcome::Refused(message.into()) }
+    }
+
+    /// The last fact is to be taken back; stays.
     pub fn undo() -> Self {
         Self { next: Next::Stay, outcome: Outcome::UndoLast }
+    }
+
+    /// The last fact is to be taken back; goes on as `next` when that is durable.
+    pub fn undo_to(next: impl Session + 'static) -> Self {
+        Self { next: Next::Go(Box::new(next)), outcome: Outcome::UndoLast }
+    }
+
+    /// The input has no place in this state.
+    pub fn not_now(state: &dyn Session, input: Input<'_>, floor: &Floor<'_>) -> Self {
+        match input {
+            Input::Stranger(stranger, _) => {
+                Self { next: Next::Stay, outcome: Outcome::Unknown(stranger.why) }
+            }
+            _ => Self::refused(format!("not now: {}", state.expected(floor))),
+        }
     }
 }
 
@@ -178,9 +288,13 @@ pub const IDLE_MAX: Duration = Duration::from_secs(15 * 60);
 pub const QUANTITY_MAX: Duration = Duration::from_secs(60);
 /// Long enough to lift a crate onto the scale and let it settle.
 pub const WEIGHING_MAX: Duration = Duration::from_secs(60);
+/// Long enough to read a question, look at the goods and find the barcode of the answer.
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use stockwire_protocol::SiteId;
+
     use super::*;
 
     #[test]
@@ -199,11 +313,20 @@ mod tests {
 
     #[test]
     fn every_workflow_begins_with_a_question_a_way_out_and_a_time_out() {
-        let station = StationId::new("bench-1").unwrap();
-        let floor = Floor { station: &station, operator: None, scale: true };
+        let (station, site) = (StationId::new("bench-1").unwrap(), SiteId::new("HAM").unwrap());
+        let (catalogue, picture) = (Catalogue::empty(site.clone()), Picture::new(site));
+        let floor = Floor {
+            station: &station,
+            operator: None,
+            scale: true,
+            today: None,
+            catalogue: &catalogue,
+            picture: &picture,
+            unknown: Unknown::Refuse,
+        };
         for row in WORKFLOWS {
             let session = row.begin();
-            assert!(!session.expected().is_empty() && session.patience() <= IDLE_MAX, "{}", row.name());
+            assert!(!session.expected(&floor).is_empty() && session.patience() <= IDLE_MAX, "{}", row.name());
             for out in [Input::Cancel, Input::TimedOut] {
                 assert!(matches!(session.step(out, &floor).next, Next::End), "{}", row.name());
             }

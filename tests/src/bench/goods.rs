@@ -110,7 +110,7 @@ impl Goods {
     /// The same as an agent keeps it: for its stations, and as the bytes of its file.
     pub(super) fn known(&self) -> Result<(Arc<stockwire_agent::catalogue::Catalogue>, Vec<u8>)> {
         match Assembler::new(self.site.clone()).handle_part(self.catalogue()) {
-            PartOutcome::Complete { catalogue, durable } => Ok((catalogue, durable)),
+            PartOutcome::Complete { current, durable } => Ok((current, durable)),
             other => bail!("the catalogue is not complete: {other:?}"),
         }
     }

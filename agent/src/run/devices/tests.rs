@@ -1,3 +1,5 @@
+use std::sync::Mutex;
+
 use stockwire_protocol::gs1::Gtin;
 use stockwire_protocol::{
     Catalogue as Part, CatalogueItem, Epoch, ItemId, ItemRules, LocationId, Sequence, SiteId, Uom,
@@ -6,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::catalogue::{Assembler, PartOutcome};
+use crate::picture::Picture;
 
 const WHEN: When = When::Synced { unix_ms: 1_795_000_000_000 };
 const MUG: &str = "4006381333931";
@@ -23,7 +26,7 @@ impl Bench {
     fn new(scanner: &str) -> Self {
         let config = Config::parse(&config(scanner)).unwrap();
         let (writer, line) = PortWriter::to_channel();
-        let place = Place::new(&config, &config.stations[0], catalogue(), |_| writer.clone());
+        let place = Place::new(&config, &config.stations[0], known(), |_| writer.clone());
         let mut bench = Self { place, line, now: Duration::from_secs(1) };
         bench.port(PortEvent::Opened);
         bench
@@ -92,6 +95,12 @@ fn config(scanner: &str) -> String {
     )
 }
 
+fn known() -> (Arc<Catalogue>, SharedPicture) {
+    let catalogue = catalogue();
+    let picture = Picture::new(catalogue.site().clone());
+    (catalogue, Arc::new(Mutex::new(picture)))
+}
+
 fn catalogue() -> Arc<Catalogue> {
     let site = SiteId::new("HAM").unwrap();
     let item = CatalogueItem {
@@ -112,7 +121,7 @@ fn catalogue() -> Arc<Catalogue> {
         since: None,
     };
     match Assembler::new(site).handle_part(part) {
-        PartOutcome::Complete { catalogue, .. } => catalogue,
+        PartOutcome::Complete { current, .. } => current,
         other => panic!("{other:?}"),
     }
 }
@@ -170,7 +179,7 @@ fn the_beep_goes_to_the_scanner_whose_read_was_recorded() {
     let second = format!("{keys}\n[[station.scanner]]\ndevice = \"second\"\nport = \"/dev/y\"\n{keys}");
     let mut lines = Vec::new();
     let config = Config::parse(&config(&second)).unwrap();
-    bench.place = Place::new(&config, &config.stations[0], catalogue(), |_| {
+    bench.place = Place::new(&config, &config.stations[0], known(), |_| {
         let (writer, line) = PortWriter::to_channel();
         lines.push(line);
         writer

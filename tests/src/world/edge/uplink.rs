@@ -151,11 +151,13 @@ impl World {
             Subject::Catalogue { .. } => {
                 let Ok(part) = Catalogue::decode(&message.payload) else { return };
                 match process.assembler.handle_part(part) {
-                    PartOutcome::Complete { catalogue, durable } => {
+                    PartOutcome::Complete { current, durable } => {
                         edge.disk.catalogue = Some(durable);
-                        process.station.handle_catalogue(catalogue);
+                        process.station.handle_catalogue(current);
                     }
-                    PartOutcome::Waiting { .. } | PartOutcome::Stale { .. } => {}
+                    // The simulated gateway sends snapshots alone.
+                    PartOutcome::Changed { .. } | PartOutcome::Waiting { .. } | PartOutcome::Stale { .. } => {
+                    }
                     PartOutcome::Refused(fault) => {
                         self.fail(format!("box {at} refuses the catalogue: {fault}"))
                     }
