@@ -22,12 +22,15 @@ use super::fact::{self, About};
 use super::parcel::{MOVING, Parcel, Taken, Taking};
 use super::{Floor, IDLE_MAX, Input, Session, Step};
 
+/// From where, and to where.
+pub(super) type Ends = (Code<Place>, Code<Place>);
+
 /// Which way goods go, and how to speak of it.
 pub(super) struct Way {
     /// Why they move.
     pub(super) step: BizStep,
     /// From where to where, given the shelf and the reason.
-    pub(super) places: fn(Code<Place>, Option<&Reason>) -> (Code<Place>, Code<Place>),
+    pub(super) places: fn(Code<Place>, Option<&Reason>) -> Ends,
     /// In which condition they are afterwards.
     pub(super) disposition: fn(Option<&Reason>) -> Option<Disposition>,
     /// Whether nothing goes without a reason.
