@@ -12,6 +12,7 @@ use stockwire_protocol::{LocationId, OperatorId, SiteId};
 
 use crate::workflow::WORKFLOWS;
 use crate::workflow::command::COMMANDS;
+use crate::workflow::reason::REASONS;
 
 pub mod font;
 pub mod layout;
@@ -98,7 +99,7 @@ pub const QUANTITIES: &[&str] = &[
     "0.25", "0.5",
 ];
 
-/// Every workflow and every command, from their tables.
+/// Every workflow, every command and every reason, from their tables.
 pub fn commands(site: &str) -> Sheet {
     let workflows = WORKFLOWS.iter().map(|row| Label {
         title: row.title().to_owned(),
@@ -125,6 +126,17 @@ pub fn commands(site: &str) -> Sheet {
             });
         }
     }
+    let reasons = REASONS.iter().map(|row| Label {
+        title: row.title.to_owned(),
+        hint: String::new(),
+        code: text(&Command::Reason(row.word.to_owned())),
+        ink: Ink::Amber,
+    });
+    groups.push(Group {
+        title: "Why".to_owned(),
+        note: "For what is adjusted, scrapped or returned.",
+        labels: reasons.collect(),
+    });
     Sheet { title: "Commands".to_owned(), site: site.to_owned(), look: Look::Words, groups }
 }
 
@@ -270,9 +282,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_workflow_and_command_is_on_the_sheet_and_means_itself() {
+    fn every_workflow_command_and_reason_is_on_the_sheet_and_means_itself() {
         let sheet = commands("HAM");
-        assert_eq!(sheet.len(), WORKFLOWS.len() + COMMANDS.len());
+        assert_eq!(sheet.len(), WORKFLOWS.len() + COMMANDS.len() + REASONS.len());
         for label in sheet.groups.iter().flat_map(|group| &group.labels) {
             let scan = gs1::interpret(label.code.data().as_bytes(), ANY_YEAR);
             let Kind::Command(command) = scan.kind() else { panic!("{label:?}") };
@@ -282,6 +294,31 @@ mod tests {
             }
         }
         assert!(sheet.groups.iter().all(|group| !group.labels.is_empty() && !group.title.is_empty()));
+    }
+
+    /// What an operator may have to scan can be printed: on this sheet, or on one of quantities or badges.
+    #[test]
+    fn no_command_is_without_a_label() {
+        let sheet = commands("HAM");
+        let codes: Vec<&str> =
+            sheet.groups.iter().flat_map(|group| &group.labels).map(|label| label.code.data()).collect();
+        let mut wanted: Vec<String> = ["DONE", "CANCEL", "UNDO", "YES", "NO", "SHORT", "WEIGH"]
+            .map(|word| format!("SW:CMD:{word}"))
+            .into();
+        wanted.extend(WORKFLOWS.iter().map(|row| format!("SW:WF:{}", row.name())));
+        wanted.extend(REASONS.iter().map(|row| format!("SW:WHY:{}", row.word)));
+        for code in &wanted {
+            assert_eq!(codes.iter().filter(|printed| *printed == code).count(), 1, "{code}");
+            let scan = gs1::interpret(code.as_bytes(), ANY_YEAR);
+            let Kind::Command(command) = scan.kind() else { panic!("{code}") };
+            // Another command does not compile until somebody has said here where it is printed.
+            match command {
+                Command::Done | Command::Cancel | Command::Undo | Command::Yes | Command::No => {}
+                Command::Short | Command::Weigh | Command::Workflow(_) | Command::Reason(_) => {}
+                Command::Quantity(_) | Command::Operator(_) => panic!("{code} has a sheet of its own"),
+            }
+        }
+        assert_eq!(codes.len(), wanted.len(), "{codes:?}");
     }
 
     #[test]

@@ -5,6 +5,8 @@ use stockwire_protocol::{
     Body, Content, Details, Event, ItemId, LocationId, Place, Purpose, RawScan, Sequence, Weighing, When,
 };
 
+use crate::workflow::amount::say;
+
 /// One event as JSON. Keys that are not known for this event are left out.
 pub fn event_json(sequence: Sequence, event: &Event) -> Value {
     let mut line = json!({ "sequence": sequence.get(), "unix_ms": event.when.unix_ms(), "synced": event.when.is_synced() });
@@ -74,7 +76,7 @@ pub fn event_json(sequence: Sequence, event: &Event) -> Value {
     line
 }
 
-/// One event as a line of text.
+/// One event as a line of text, with amounts as people say them.
 pub fn event_text(sequence: Sequence, event: &Event) -> String {
     let clock = if event.when.is_synced() { ' ' } else { '~' };
     let head = format!("{sequence:>10} {clock}{}", event.when.unix_ms());
@@ -84,7 +86,7 @@ pub fn event_text(sequence: Sequence, event: &Event) -> String {
         Body::Movement(movement) => format!(
             "{head}  {:<16} {} {}  {} -> {}{}",
             movement.step.as_str(),
-            movement.quantity,
+            say(movement.quantity),
             movement.item,
             place(&movement.from),
             place(&movement.to),
@@ -93,7 +95,7 @@ pub fn event_text(sequence: Sequence, event: &Event) -> String {
         Body::Count(count) => format!(
             "{head}  {:<16} {} {}  at {}{}",
             "count",
-            count.counted,
+            say(count.counted),
             count.item,
             count.location,
             extra(&count.details)
@@ -102,7 +104,7 @@ pub fn event_text(sequence: Sequence, event: &Event) -> String {
         Body::Handling(handling) => {
             let content = match &handling.content {
                 None => String::new(),
-                Some(Content::Goods { item, quantity }) => format!("{quantity} {item}"),
+                Some(Content::Goods { item, quantity }) => format!("{} {item}", say(*quantity)),
                 Some(Content::Plate(plate)) => format!("plate {plate}"),
             };
             let plate =
@@ -111,7 +113,7 @@ pub fn event_text(sequence: Sequence, event: &Event) -> String {
         }
         Body::Unresolved(unresolved) => {
             let scans: Vec<_> = unresolved.scans().map(ToString::to_string).collect();
-            format!("{head}  {:<16} {} of {}", "unknown code", unresolved.quantity, scans.join(", "))
+            format!("{head}  {:<16} {} of {}", "unknown code", say(unresolved.quantity), scans.join(", "))
         }
     }
 }
@@ -164,7 +166,7 @@ mod tests {
         let event = event(3);
         assert_eq!(
             event_text(Sequence::new(4), &event),
-            "         4  1790000000003  receiving        4 H87 ITEM-3  supplier -> A-01  PO-3"
+            "         4  1790000000003  receiving        4 ITEM-3  supplier -> A-01  PO-3"
         );
         let expected = json!({
             "sequence": 4, "unix_ms": 1_790_000_000_003i64, "synced": true, "kind": "movement", "step": "receiving",

@@ -42,6 +42,7 @@ use stockwire_agent::scanner::ReadFault;
 use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
 use stockwire_agent::tasks;
 use stockwire_agent::workflow::Unknown;
+use stockwire_agent::workflow::amount::say;
 use stockwire_protocol::gs1::{Date, DayZero, Gtin};
 use stockwire_protocol::{
     AgentId, Bin, Body, Catalogue as Part, CatalogueItem, Code, Content, DeviceId, Epoch, Event, ItemId,
@@ -437,14 +438,14 @@ fn print(body: &Body) -> String {
     let mut line = match body {
         Body::Movement(m) => {
             let (from, to) = (place(&m.from), place(&m.to));
-            format!("{} {} {}: {from} -> {to}", m.step.as_str(), m.quantity, m.item)
+            format!("{} {} {}: {from} -> {to}", m.step.as_str(), say(m.quantity), m.item)
         }
-        Body::Count(count) => format!("counted {} {} in {}", count.counted, count.item, count.location),
+        Body::Count(count) => format!("counted {} {} in {}", say(count.counted), count.item, count.location),
         Body::Lost { count } => format!("lost {count}"),
         Body::Handling(handling) => {
             let content = match &handling.content {
                 None => String::new(),
-                Some(Content::Goods { item, quantity }) => format!(" {quantity} {item}"),
+                Some(Content::Goods { item, quantity }) => format!(" {} {item}", say(*quantity)),
                 Some(Content::Plate(plate)) => format!(" plate {plate}"),
             };
             let at = handling.location.as_ref().map(|location| format!(" at {location}")).unwrap_or_default();
@@ -455,11 +456,15 @@ fn print(body: &Body) -> String {
             match &unresolved.what {
                 Purpose::Move { step, from, to } => {
                     let (from, to) = (code(from, place), code(to, place));
-                    format!("unresolved {} {} {item}: {from} -> {to}", step.as_str(), unresolved.quantity)
+                    format!(
+                        "unresolved {} {} {item}: {from} -> {to}",
+                        step.as_str(),
+                        say(unresolved.quantity)
+                    )
                 }
                 Purpose::Count { location } => {
                     let location = code(location, ToString::to_string);
-                    format!("unresolved count {} {item} in {location}", unresolved.quantity)
+                    format!("unresolved count {} {item} in {location}", say(unresolved.quantity))
                 }
             }
         }

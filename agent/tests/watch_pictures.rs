@@ -46,9 +46,9 @@ fn status(stations: Vec<Value>) -> Value {
 
 fn receiving() -> Value {
     let recent = [
-        ("good", 0, "1 H87 MUG at A-01"),
-        ("good", 3, "1 H87 MUG at A-01"),
-        ("heard", 9, "receive at A-01"),
+        ("good", 0, "1 Blue mug into A-01"),
+        ("good", 3, "1 Blue mug into A-01"),
+        ("heard", 9, "receiving into A-01"),
         ("heard", 12, "Receive goods"),
     ];
     station("bench-1", Some("RECEIVE"), "scan an item, a quantity, another location, or DONE", &recent)
@@ -205,6 +205,90 @@ fn an_agent_that_does_not_answer_is_not_shown_as_it_was() {
     };
     check("silent_40x12", &silent(size(40, 12)));
     check("silent_80x24", &silent(size(80, 24)));
+}
+
+/// The picture of the manuals, `docs/pictures/watch.svg`, drawn from what the code shows.
+#[test]
+fn the_manual_shows_what_a_display_shows() {
+    let receives = [
+        ("good", 0, "6 Blue mug into A-01"),
+        ("heard", 5, "6 of the next item"),
+        ("good", 9, "1 Blue mug into A-01"),
+        ("unknown", 21, "no item has the GTIN 04006381333948"),
+    ];
+    let weighs = [("heard", 2, "put Walnuts on the scale"), ("good", 14, "12.5 kg Walnuts into B-07")];
+    let loads = [
+        ("refused", 1, "plate 106141411234567897 is loaded already"),
+        ("good", 12, "plate 106141411234567897 loaded, 1 plate in all"),
+    ];
+    let weight = json!({ "value": "12.500", "unit": "kg", "moving": false, "out_of_range": false, "net": true, "age_ms": 90 });
+    let mut four = status(vec![
+        station("bench-1", Some("RECEIVE"), "scan an item into A-01", &receives),
+        with_weight(station("bench-2", Some("RECEIVE"), "put Walnuts on the scale", &weighs), weight),
+        station("dock-west", Some("LOAD"), "scan a plate at D-1, or DONE (1 loaded)", &loads),
+        station("dock-east", None, "scan a workflow", &[]),
+    ]);
+    four["agent"] = "ham-box-1".into();
+    let got = svg(&colour(&four, 120, 34));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/pictures/watch.svg");
+    if std::env::var("STOCKWIRE_PICTURES").is_ok_and(|value| value == "write") {
+        std::fs::write(&path, &got).unwrap();
+    }
+    let expected = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(got == expected, "{} is not what is drawn now: STOCKWIRE_PICTURES=write", path.display());
+}
+
+/// A frame as a drawing: what lies behind in one rectangle for each run, letters on top.
+fn svg(frame: &Frame) -> String {
+    const CELL: (usize, usize) = (10, 20);
+    let colour = |hue: Hue, plain: &'static str| match hue {
+        Hue::Plain => plain,
+        Hue::Black => "#0c0c0c",
+        Hue::Red => "#c4201c",
+        Hue::Green => "#18a03c",
+        Hue::Amber => "#e8a000",
+        Hue::Blue => "#1450c0",
+        Hue::White => "#dcdcdc",
+    };
+    let (width, height) = (frame.size().columns * CELL.0, frame.size().rows * CELL.1);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"monospace\" \
+         font-size=\"16\" xml:space=\"preserve\">\n<title>stockwire-agent watch</title>\n\
+         <rect width=\"{width}\" height=\"{height}\" fill=\"#0c0c0c\"/>\n"
+    );
+    for (y, row) in frame.text().iter().enumerate() {
+        let cells: Vec<_> =
+            row.chars().enumerate().map(|(x, c)| (x, c, frame.style(x, y).unwrap())).collect();
+        for run in cells.chunk_by(|a, b| a.2 == b.2) {
+            let (x, style) = (run[0].0 * CELL.0, run[0].2);
+            let (front, back) = (colour(style.front, "#dcdcdc"), colour(style.back, "#0c0c0c"));
+            let (front, back) = if style.reverse { (back, front) } else { (front, back) };
+            let (top, wide) = (y * CELL.1, run.len() * CELL.0);
+            if back != "#0c0c0c" {
+                writeln!(
+                    out,
+                    "<rect x=\"{x}\" y=\"{top}\" width=\"{wide}\" height=\"{}\" fill=\"{back}\" shape-rendering=\"crispEdges\"/>",
+                    CELL.1
+                )
+                .unwrap();
+            }
+            let text: String = run.iter().map(|cell| cell.1).collect();
+            let begin = text.len() - text.trim_start().len();
+            let text = text.trim();
+            if !text.is_empty() {
+                let (x, long) = (x + begin * CELL.0, text.chars().count() * CELL.0);
+                let text = text.replace('&', "&amp;").replace('<', "&lt;");
+                let bold = if style.bold { " font-weight=\"bold\"" } else { "" };
+                writeln!(
+                    out,
+                    "<text x=\"{x}\" y=\"{}\" textLength=\"{long}\" fill=\"{front}\"{bold}>{text}</text>",
+                    top + 15
+                )
+                .unwrap();
+            }
+        }
+    }
+    out + "</svg>\n"
 }
 
 #[test]

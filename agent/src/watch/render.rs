@@ -5,9 +5,9 @@
 //!  |   #  ####  ####   large: the weight,   |   filled with the last signal's colour,
 //!  |  ##    #   #  #   else the signal,     |   the large line,
 //!  |   #  #     #  #   else the task        |
-//!  | 1 H87 MUG at A-01                      |   what became of the last scan,
+//!  | 1 Blue mug into A-01                   |   what became of the last scan,
 //!  | » scan an item, or DONE                |   what is expected next,
-//!  |   4 s good  1 H87 MUG                  |   what came before
+//!  |   4 s good  1 Blue mug into A-01       |   what came before
 //!  | connected, all sent              box-1 |   the agent: the last row of the screen
 //! ```
 
