@@ -137,6 +137,8 @@ pub struct SitePlaces {
     pub open: bool,
     /// Physical ones.
     pub at: HashMap<LocationId, PlaceNo>,
+    /// Other names of physical ones, by the text of their code.
+    pub aliases: HashMap<String, LocationId>,
     /// Virtual ones; all four exist.
     pub virtual_places: BTreeMap<Place, PlaceNo>,
 }
@@ -149,6 +151,17 @@ impl SitePlaces {
             place => self.virtual_places.get(place).copied(),
         }
     }
+}
+
+/// The revision under which agents are told a snapshot of this state. Of one state a snapshot is newer than changes: an
+/// agent that came to it by changes takes the snapshot all the same, and later changes are changes of that.
+pub fn snapshot_revision(state: u64) -> u64 {
+    state.saturating_mul(2).saturating_add(1)
+}
+
+/// The revision under which agents are told the changes that lead to this state.
+pub fn changes_revision(state: u64) -> u64 {
+    state.saturating_mul(2)
 }
 
 /// Cuts one site's snapshot into parts, none of which is larger than a message may be.

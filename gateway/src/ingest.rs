@@ -8,6 +8,7 @@
 use stockwire_protocol::MovementId;
 
 use crate::catalogue::Index;
+use crate::code::Codes;
 use crate::dead_letter::{DeadLetterClass, DeadLetterId, DeadLetterState};
 use crate::store::{Store, StoreError};
 
@@ -18,9 +19,9 @@ mod types;
 
 pub(crate) use opening::opening;
 pub use types::{
-    Affected, Alarm, BalanceWrite, Counts, DeviceWrite, EventWrite, Known, KnownEvent, KnownStream, Mention,
-    Need, Negative, Outcome, PlaceKind, Publish, Replay, RowWrite, StreamKey, StreamSpan, StreamWrite,
-    Writes,
+    Affected, Alarm, AppliedWrite, BalanceWrite, Counts, DeviceWrite, EventWrite, Known, KnownEvent,
+    KnownStream, Mention, Need, Negative, Outcome, PlaceKind, Publish, Replay, RowWrite, StreamKey,
+    StreamSpan, StreamWrite, TaskWrite, Writes,
 };
 
 /// Publishes in one transaction: two full batches reach the store's best rate, and more would only let the first
@@ -72,9 +73,11 @@ impl Ingest {
         let mut group = decide::Group::read(received_at_ms, publishes);
         for _ in 0..=CATALOGUE_RETRIES_MAX {
             let need = group.need(&self.index);
-            let mut decided = None;
+            let (mut decided, mut stale) = (None, false);
             let negative = store.ingest(&need, &mut |known| {
-                if known.catalogue_revision != self.index.revision {
+                stale = known.catalogue_revision != self.index.revision;
+                // What codes mean tells which balances are needed; so it is asked first, when there are any.
+                if stale || !group.learn(&known.codes) {
                     return None;
                 }
                 let (writes, outcome) = group.decide(&self.index, known);
@@ -87,7 +90,8 @@ impl Ingest {
                     outcome.alarms.extend(negative.into_iter().map(Alarm::Negative));
                     return Ok(outcome);
                 }
-                None => self.index = store.catalogue_index()?,
+                None if stale => self.index = store.catalogue_index()?,
+                None => {}
             }
         }
         Err(StoreError::Busy { doing: "reading a catalogue that keeps changing" })
@@ -165,14 +169,17 @@ impl Ingest {
         movement: MovementId,
         by: &str,
     ) -> Result<Replay, StoreError> {
+        let mut codes = Codes::default();
         for _ in 0..=CATALOGUE_RETRIES_MAX {
             let event = store.event(&movement)?.ok_or_else(|| StoreError::Corrupt {
                 what: format!("dead letter {} names event {movement}, which is not there", id.0),
             })?;
-            let need = decide::replay_need(&self.index, &movement, &event);
-            let mut decided = None;
+            let need = decide::replay_need(&self.index, &codes, at_ms, &movement, &event);
+            let (mut decided, mut stale) = (None, false);
             store.ingest(&need, &mut |known| {
-                if known.catalogue_revision != self.index.revision {
+                stale = known.catalogue_revision != self.index.revision;
+                if stale || known.codes != codes {
+                    codes.clone_from(&known.codes);
                     return None;
                 }
                 let (writes, replay) = decide::replay(&self.index, known, at_ms, id, &movement, by);
@@ -181,7 +188,8 @@ impl Ingest {
             })?;
             match decided {
                 Some(replay) => return Ok(replay),
-                None => self.index = store.catalogue_index()?,
+                None if stale => self.index = store.catalogue_index()?,
+                None => {}
             }
         }
         Err(StoreError::Busy { doing: "reading a catalogue that keeps changing" })

@@ -14,9 +14,12 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+pub mod code;
 
 pub mod ingest;
 pub mod ledger;
+
+pub mod task;
 
 pub mod posting;
 pub mod reconcile;
@@ -30,6 +33,9 @@ pub mod erp;
 pub mod channel;
 
 pub mod sender;
+
+pub mod briefing;
+pub mod plate;
 
 pub mod dead_letter;
 pub mod trace;

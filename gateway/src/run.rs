@@ -273,7 +273,7 @@ impl Desk {
         }
         for message in messages.iter() {
             if let Some((site, agent, _)) = topic::parse(&message.topic) {
-                self.courier.heard(site, agent).await?;
+                self.courier.heard(&site, &agent).await?;
             }
         }
         for (_, _, reply) in outcome.replies {

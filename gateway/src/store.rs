@@ -7,17 +7,20 @@
 //! Calls block. The edge makes them on a blocking thread, and there is one writer.
 
 use stockwire_protocol::{
-    AgentId, Catalogue, ChannelId, CorrelationId, Epoch, Event, ItemId, LocationId, MovementId, Quantity,
-    Sequence, SiteId, Sku,
+    AgentId, Catalogue, ChannelId, CorrelationId, Epoch, Event, ItemId, ItemRules, LocationId, MovementId,
+    Quantity, Sequence, SiteId, Sku, Task, TaskKind,
 };
 
 use crate::availability::{Availability, ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber};
+use crate::briefing::{Delta, Mark, Marks, Picture};
 use crate::catalogue::{self, ErpId, Listing, ListingsChange, Snapshot};
+use crate::code::{Alias, CodeKey, Meaning};
 use crate::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, DeadLetterState, NewDeadLetter};
 use crate::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use crate::ledger::{LedgerId, LedgerRow, OpeningLine};
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reconcile::{KnownLine, Snapshot as Cutoff};
+use crate::task::{TaskName, TaskRow, TaskState};
 use crate::trace::{Thread, TraceKey};
 
 #[cfg(test)]
@@ -79,6 +82,30 @@ pub trait Reader: Send {
 
     /// The parts to publish (retained) to each agent of a site. Empty for an unknown site.
     fn catalogue_parts(&self, site: &SiteId) -> Result<Vec<Catalogue>, StoreError>;
+
+    /// What has changed of a site's catalogue since the state of that revision.
+    fn catalogue_changes(&self, site: &SiteId, since: u64) -> Result<Delta<Catalogue>, StoreError>;
+
+    /// How far everything has come that agents are told of; cheap, so that it can be asked every second.
+    fn marks(&self) -> Result<Marks, StoreError>;
+
+    /// What is to be done at a site and what lies there; all of it, or what was touched since.
+    fn picture(&self, site: &SiteId, since: Option<Mark>) -> Result<Delta<Picture>, StoreError>;
+
+    /// An item's rules; `None` = the catalogue has no such item.
+    fn item_rules(&self, item: &ItemId) -> Result<Option<ItemRules>, StoreError>;
+
+    /// What people said that codes mean: items' first, then by site.
+    fn aliases(&self, after: Option<&str>, limit: usize) -> Result<Page<Alias>, StoreError>;
+
+    /// One task with what came of it.
+    fn task(&self, name: &TaskName) -> Result<Option<TaskRow>, StoreError>;
+
+    /// Tasks, ordered by site, number and kind.
+    fn tasks(&self, query: &TaskQuery) -> Result<Page<TaskRow>, StoreError>;
+
+    /// Events that mention a word, in the order in which they came; at most `limit`.
+    fn mentioning(&self, word: &str, limit: usize) -> Result<Vec<Mentioned>, StoreError>;
 
     /// Active sites, with their ERP reference; ordered by id.
     fn sites(&self) -> Result<Vec<catalogue::Site>, StoreError>;
@@ -167,6 +194,30 @@ pub trait Store: Reader {
     /// Takes a whole catalogue from an ERP. The revision grows only when something differs; what is missing from
     /// the snapshot becomes inactive. An item's unit never changes once it is booked: such a row is refused, whole.
     fn replace_catalogue(&mut self, erp: &ErpId, snapshot: &Snapshot) -> Result<u64, StoreError>;
+
+    /// Says what a code means, in every later catalogue and for what is replayed. `false` = it was said before.
+    /// Refused when the catalogue lacks the item or place, or when the code means another one.
+    fn put_alias(
+        &mut self,
+        at_ms: i64,
+        by: &str,
+        key: &CodeKey,
+        meaning: &Meaning,
+    ) -> Result<bool, StoreError>;
+
+    /// Takes that back: of an item's code, or of a site's. `false` = nobody had said it.
+    fn remove_alias(&mut self, key: &CodeKey, site: Option<&SiteId>) -> Result<bool, StoreError>;
+
+    /// Says what must be asked and checked when an item moves; they survive what the ERP says of the item. `false` =
+    /// they were so before.
+    fn put_item_rules(&mut self, item: &ItemId, rules: &ItemRules) -> Result<bool, StoreError>;
+
+    /// Asks for a task, or asks anew: what is asked is replaced, what was done is kept, that from before it was asked
+    /// included. Asking twice is asking once.
+    fn put_task(&mut self, at_ms: i64, site: &SiteId, task: &Task) -> Result<TaskRow, StoreError>;
+
+    /// Nobody asks for a task any more. `false` = there is none, or it was withdrawn before.
+    fn withdraw_task(&mut self, at_ms: i64, name: &TaskName) -> Result<bool, StoreError>;
 
     /// Takes a channel's whole mapping of its SKUs to items.
     fn replace_listings(
@@ -507,6 +558,34 @@ pub struct DeadLetterQuery {
     pub after: Option<String>,
     /// Rows wanted; 0 = as many as allowed.
     pub limit: usize,
+}
+
+/// Which tasks to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TaskQuery {
+    /// Only this site.
+    pub site: Option<SiteId>,
+    /// Only this kind.
+    pub kind: Option<TaskKind>,
+    /// Only this state; `None` = all.
+    pub state: Option<TaskState>,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+    /// Rows wanted; 0 = as many as allowed.
+    pub limit: usize,
+}
+
+/// An event that mentions something.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Mentioned {
+    /// Where it was recorded.
+    pub site: SiteId,
+    /// Its identity.
+    pub movement: MovementId,
+    /// What was recorded.
+    pub event: Event,
+    /// When it came here, unix milliseconds.
+    pub received_at_ms: i64,
 }
 
 /// Whether the books agree with themselves.

@@ -5,14 +5,19 @@ use std::collections::{BTreeSet, HashMap};
 use stockwire_protocol::cbor::{DecodeError, Message};
 use stockwire_protocol::topic::{self, Subject};
 use stockwire_protocol::{
-    Ack, AgentId, Batch, Body, Digest, Event, MovementId, Refusal, Reply, Sequence, SiteId, State, StateKind,
+    Ack, AgentId, Batch, Body, Digest, Event, MovementId, Reference, Refusal, Reply, Sequence, SiteId, State,
+    StateKind,
 };
 
 use super::desk::{Arrived, Desk, Stream, Taken};
-use super::{Alarm, Known, KnownEvent, Need, Outcome, Publish, Replay, StreamKey, StreamSpan, Writes};
+use super::{
+    Alarm, AppliedWrite, Known, KnownEvent, Need, Outcome, Publish, Replay, StreamKey, StreamSpan, Writes,
+};
 use crate::catalogue::{Index, ItemNo, PlaceNo};
+use crate::code::{self, CodeKey, Codes};
 use crate::dead_letter::{DeadLetterClass, DeadLetterId, NewDeadLetter};
 use crate::ledger::{self, Booking};
+use crate::task;
 
 /// A group of publishes, read.
 pub(super) struct Group {
@@ -24,6 +29,8 @@ pub(super) struct Group {
     latest: Vec<AgentId>,
     /// What is counted in this group; follows from the catalogue, see [`Group::need`].
     shelves: Vec<(ItemNo, PlaceNo)>,
+    /// What unknown codes of this group mean, as far as the store has told.
+    codes: Codes,
 }
 
 enum Arrival {
@@ -41,6 +48,7 @@ impl Group {
             streams: Vec::new(),
             latest: Vec::new(),
             shelves: Vec::new(),
+            codes: Codes::default(),
         };
         let mut numbers: HashMap<StreamKey, usize> = HashMap::new();
         for publish in publishes {
@@ -78,10 +86,15 @@ impl Group {
     /// What must be known to decide, given the catalogue.
     pub(super) fn need(&mut self, index: &Index) -> Need {
         let mut shelves = BTreeSet::new();
+        let mut codes: BTreeSet<CodeKey> = BTreeSet::new();
+        let mut tasks: BTreeSet<(SiteId, Reference)> = BTreeSet::new();
         for arrival in &self.arrivals {
             if let Arrival::Batch(arrived) = arrival {
+                let site = &arrived.site;
                 for event in &arrived.batch.events {
-                    shelves.extend(counted(index, &arrived.site, event));
+                    codes.extend(code::needed(event, self.received_at_ms));
+                    shelves.extend(counted(index, &self.codes, self.received_at_ms, (site, event)));
+                    tasks.extend(task::names(event).map(|name| (site.clone(), name)));
                 }
             }
         }
@@ -91,7 +104,18 @@ impl Group {
             latest: self.latest.clone(),
             shelves: self.shelves.clone(),
             event: None,
+            codes: codes.into_iter().collect(),
+            tasks: tasks.into_iter().collect(),
         }
+    }
+
+    /// What codes mean; `false` when that is news, which may ask for other balances than were loaded.
+    pub(super) fn learn(&mut self, codes: &Codes) -> bool {
+        let known = self.codes == *codes;
+        if !known {
+            self.codes.clone_from(codes);
+        }
+        known
     }
 
     pub(super) fn decide(&self, index: &Index, known: &Known) -> (Writes, Outcome) {
@@ -160,10 +184,20 @@ impl Group {
 }
 
 /// What must be known to take up an event again.
-pub(super) fn replay_need(index: &Index, movement: &MovementId, event: &KnownEvent) -> Need {
-    let decoded = Event::decode(&event.bytes).ok();
-    let shelves = decoded.and_then(|decoded| counted(index, &event.site, &decoded));
-    Need { event: Some(movement.clone()), shelves: shelves.into_iter().collect(), ..Need::default() }
+pub(super) fn replay_need(
+    index: &Index,
+    codes: &Codes,
+    at_ms: i64,
+    movement: &MovementId,
+    held: &KnownEvent,
+) -> Need {
+    let mut need = Need { event: Some(movement.clone()), ..Need::default() };
+    if let Ok(event) = Event::decode(&held.bytes) {
+        need.shelves.extend(counted(index, codes, at_ms, (&held.site, &event)));
+        need.codes = code::needed(&event, at_ms);
+        need.tasks = task::names(&event).map(|name| (held.site.clone(), name)).collect();
+    }
+    need
 }
 
 /// Applies an event that is held and was not applied; once.
@@ -190,16 +224,18 @@ pub(super) fn replay(
     if !index.sites.get(&held.site).is_some_and(|places| places.open) {
         return refused(format!("site {} has no opening stock yet", held.site));
     }
-    let shelves: Vec<_> = counted(index, &held.site, &event).into_iter().collect();
+    let shelves: Vec<_> = counted(index, &known.codes, at_ms, (&held.site, &event)).into_iter().collect();
     let mut desk = Desk::new(index, known, &shelves, at_ms);
     match desk.apply(&held.site, &event) {
-        Ok(Some(transfer)) => {
-            let id = desk.row(None, transfer);
-            desk.writes.applied = Some((movement.clone(), id));
+        Ok((Some(transfer), resolved)) => {
+            let ledger = desk.row(None, transfer);
+            desk.do_tasks(&held.site, resolved.as_ref().unwrap_or(&event));
+            let resolved = resolved.map(|resolved| resolved.encode());
+            desk.writes.applied = Some(AppliedWrite { movement: movement.clone(), ledger, resolved });
             desk.writes.close = close;
             (Some(desk.finish().0), Replay::Applied)
         }
-        Ok(None) => refused("the event moves no stock".into()),
+        Ok((None, _)) => refused("the event moves no stock".into()),
         Err(fault) => refused(fault.to_string()),
     }
 }
@@ -271,7 +307,17 @@ fn read(publish: &Publish<'_>) -> Result<Read, Box<(NewDeadLetter, Refusal)>> {
 }
 
 /// The shelf whose balance a count needs, when the catalogue has it.
-fn counted(index: &Index, site: &SiteId, event: &Event) -> Option<(ItemNo, PlaceNo)> {
+fn counted(
+    index: &Index,
+    codes: &Codes,
+    at_ms: i64,
+    (site, event): (&SiteId, &Event),
+) -> Option<(ItemNo, PlaceNo)> {
+    if matches!(event.body, Body::Movement(_) | Body::Lost { .. } | Body::Handling(_)) {
+        return None;
+    }
+    let resolved = code::resolve(index, codes, site, event, at_ms);
+    let event = resolved.as_ref().unwrap_or(event);
     match &event.body {
         Body::Count(_) => match ledger::book(index, site, event) {
             Ok(Booking::Count { item, place, .. }) => Some((item, place)),

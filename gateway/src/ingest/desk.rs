@@ -5,16 +5,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use stockwire_protocol::cbor::Message;
 use stockwire_protocol::topic::{self, Subject};
 use stockwire_protocol::{
-    AgentId, Batch, Body, Details, Digest, Event, MovementId, Refusal, Sequence, SiteId,
+    AgentId, Batch, Body, Content, Digest, Event, MovementId, RawScan, Reference, Refusal, Sequence, SiteId,
+    TaskKind,
 };
 
 use super::{
     Alarm, BalanceWrite, DeviceWrite, EventWrite, Known, KnownStream, Mention, Outcome, PlaceKind, RowWrite,
-    StreamKey, StreamSpan, StreamWrite, Writes,
+    StreamKey, StreamSpan, StreamWrite, TaskWrite, Writes,
 };
 use crate::catalogue::{Index, ItemNo, PlaceNo};
+use crate::code::{self, Codes};
 use crate::dead_letter::{DeadLetterClass, NewDeadLetter};
 use crate::ledger::{self, BalanceKey, LedgerId, Shelves, Transfer, Unappliable};
+use crate::task::{self, KnownTask, TallyKey};
 
 /// A batch with the bytes of each event, as the journal holds them.
 pub(super) struct Arrived {
@@ -64,7 +67,10 @@ pub(super) enum Taken {
 /// Where the decisions of one transaction are collected.
 pub(super) struct Desk<'a> {
     index: &'a Index,
+    codes: &'a Codes,
     shelves: Shelves,
+    /// Tasks that this transaction may touch, each with the keys under which something was added.
+    tasks: Vec<(KnownTask, BTreeSet<TallyKey>)>,
     ledger_next: u64,
     balances: HashMap<BalanceKey, i64>,
     offers: BTreeSet<ItemNo>,
@@ -76,7 +82,7 @@ pub(super) struct Desk<'a> {
 impl<'a> Desk<'a> {
     pub(super) fn new(
         index: &'a Index,
-        known: &Known,
+        known: &'a Known,
         followed: &[(ItemNo, PlaceNo)],
         received_at_ms: i64,
     ) -> Self {
@@ -89,7 +95,9 @@ impl<'a> Desk<'a> {
         }
         Self {
             index,
+            codes: &known.codes,
             shelves,
+            tasks: known.tasks.iter().map(|task| (task.clone(), BTreeSet::new())).collect(),
             ledger_next: known.ledger_head.0 + 1,
             balances: HashMap::new(),
             offers: BTreeSet::new(),
@@ -218,12 +226,16 @@ impl<'a> Desk<'a> {
         });
         let movement = || MovementId { agent: key.agent.clone(), epoch: key.epoch, sequence };
         let number = self.writes.events.len();
-        let ledger = match self.apply(site, event) {
-            Ok(transfer) => transfer.map(|transfer| self.row(Some(number), transfer)),
+        let (ledger, resolved) = match self.apply(site, event) {
+            Ok((transfer, resolved)) => {
+                self.do_tasks(site, resolved.as_ref().unwrap_or(event));
+                let resolved = resolved.map(|resolved| resolved.encode());
+                (transfer.map(|transfer| self.row(Some(number), transfer)), resolved)
+            }
             Err(fault) => {
                 // Durable here all the same: its identity is used up and the stream goes on behind it.
                 self.set_aside(site, movement(), &fault, &arrived.rows[at]);
-                None
+                (None, None)
             }
         };
         if let Body::Lost { count } = event.body {
@@ -238,6 +250,7 @@ impl<'a> Desk<'a> {
             sequence,
             bytes: arrived.rows[at].clone(),
             ledger,
+            resolved,
         });
         self.outcome.counts.events_new += 1;
         stream.fresh.push(number);
@@ -262,9 +275,41 @@ impl<'a> Desk<'a> {
         });
     }
 
-    /// What the event does to the books, a count resolved against what they say now.
-    pub(super) fn apply(&self, site: &SiteId, event: &Event) -> Result<Option<Transfer>, Unappliable> {
-        Ok(self.shelves.adjustment(ledger::book(self.index, site, event)?))
+    /// What the event does to the books, a count resolved against what they say now; and what it was taken for, when
+    /// codes in it had to be resolved.
+    pub(super) fn apply(
+        &self,
+        site: &SiteId,
+        event: &Event,
+    ) -> Result<(Option<Transfer>, Option<Event>), Unappliable> {
+        let resolved = code::resolve(self.index, self.codes, site, event, self.writes.received_at_ms);
+        let booking = ledger::book(self.index, site, resolved.as_ref().unwrap_or(event))?;
+        Ok((self.shelves.adjustment(booking), resolved))
+    }
+
+    /// What the event, in the catalogue's words, does to the tasks that it names.
+    pub(super) fn do_tasks(&mut self, site: &SiteId, event: &Event) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let facts = |item: &_| self.index.items.get(item).copied();
+        let Some(effect) = task::effect(facts, event) else { return };
+        let plated = |task: &KnownTask| {
+            task.name.kind == TaskKind::Announced && effect.plate() == Some(task.name.id.as_str())
+        };
+        let own = |task: &&(KnownTask, _)| task.0.name.site == *site;
+        let announced: Vec<Reference> = self
+            .tasks
+            .iter()
+            .filter(own)
+            .filter(|(task, _)| plated(task))
+            .filter_map(|(task, _)| task.order.clone())
+            .collect();
+        for (task, keys) in self.tasks.iter_mut().filter(|task| task.0.name.site == *site) {
+            if task.take(&effect, &announced) {
+                keys.insert(effect.key().clone());
+            }
+        }
     }
 
     /// Enters a transfer: a row, and its two entries into the balances.
@@ -287,7 +332,18 @@ impl<'a> Desk<'a> {
 
     /// Words somebody may search for. The item is found by its number in the books.
     fn mention(&mut self, event: usize, recorded: &Event) {
-        let Some(details) = details(recorded) else { return };
+        let Some(details) = recorded.body.details() else { return };
+        let inner = match &recorded.body {
+            Body::Handling(handling) => match &handling.content {
+                Some(Content::Plate(plate)) => Some(plate.to_string()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let scans: Vec<&RawScan> = match &recorded.body {
+            Body::Unresolved(unresolved) => unresolved.scans().collect(),
+            _ => Vec::new(),
+        };
         let plate = details.license_plate.map(|plate| plate.to_string());
         let words = [
             details.correlation.as_ref().map(|word| word.as_str()),
@@ -295,9 +351,10 @@ impl<'a> Desk<'a> {
             details.lot.as_ref().map(|word| word.as_str()),
             details.serial.as_ref().map(|word| word.as_str()),
             plate.as_deref(),
+            inner.as_deref(),
         ];
         let first = self.writes.mentions.len();
-        for word in words.into_iter().flatten() {
+        for word in words.into_iter().flatten().chain(scans.into_iter().map(RawScan::as_str)) {
             if self.writes.mentions[first..].iter().all(|mention| mention.word != word) {
                 self.writes.mentions.push(Mention { word: word.to_string(), event });
             }
@@ -315,6 +372,15 @@ impl<'a> Desk<'a> {
         // Neighbours in the key are neighbours on the page, and replicas take their locks in one order.
         self.writes.balances.sort_unstable();
         self.writes.devices = self.devices.into_values().collect();
+        let touched = self.tasks.into_iter().filter(|(_, keys)| !keys.is_empty());
+        self.writes.tasks = touched
+            .map(|(task, keys)| {
+                let tally =
+                    |key: TallyKey| (key.clone(), task.tallies.get(&key).copied().unwrap_or_default());
+                let tallies = keys.into_iter().map(tally).collect();
+                TaskWrite { name: task.name.clone(), state: task.state, tallies }
+            })
+            .collect();
         (self.writes, self.outcome)
     }
 }
@@ -325,8 +391,4 @@ impl Stream<'_> {
         let at = sequence.checked_sub(self.held_first.get())?;
         self.known.held.get(at as usize)
     }
-}
-
-fn details(event: &Event) -> Option<&Details> {
-    event.body.details()
 }

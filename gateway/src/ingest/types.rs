@@ -1,12 +1,15 @@
 //! The values that pass between ingest and the store.
 
 use stockwire_protocol::{
-    Ack, AgentId, Digest, Epoch, ItemId, LocationId, MovementId, Quantity, Reply, Sequence, SiteId, StateKind,
+    Ack, AgentId, Digest, Epoch, ItemId, LocationId, MovementId, Quantity, Reference, Reply, Sequence,
+    SiteId, StateKind,
 };
 
 use crate::catalogue::{ItemNo, PlaceNo};
+use crate::code::{CodeKey, Codes};
 use crate::dead_letter::{DeadLetterId, NewDeadLetter};
 use crate::ledger::{BalanceKey, LedgerId, Transfer};
+use crate::task::{KnownTask, Tally, TallyKey, TaskName, TaskState};
 
 /// One MQTT publish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -176,6 +179,10 @@ pub struct Need {
     pub shelves: Vec<(ItemNo, PlaceNo)>,
     /// An event to be looked at again.
     pub event: Option<MovementId>,
+    /// Codes that an agent did not know.
+    pub codes: Vec<CodeKey>,
+    /// Numbers that events name: some of them are tasks.
+    pub tasks: Vec<(SiteId, Reference)>,
 }
 
 /// A stretch of a stream, both ends included.
@@ -204,6 +211,10 @@ pub struct Known {
     pub balances: Vec<(BalanceKey, i64)>,
     /// Of [`Need::event`].
     pub event: Option<KnownEvent>,
+    /// Of [`Need::codes`]; what is missing is not known here either.
+    pub codes: Codes,
+    /// Of [`Need::tasks`], whatever their state, and the purchase orders of announced plates among them.
+    pub tasks: Vec<KnownTask>,
 }
 
 /// A stream, as it stands.
@@ -243,14 +254,16 @@ pub struct Writes {
     pub streams: Vec<StreamWrite>,
     /// New events, each once: the store's unique key refuses a second one, and with it the transaction.
     pub events: Vec<EventWrite>,
-    /// An event held before that is applied now, and its row.
-    pub applied: Option<(MovementId, LedgerId)>,
+    /// An event held before that is applied now.
+    pub applied: Option<AppliedWrite>,
     /// New rows of the books, numbered on from the head.
     pub rows: Vec<RowWrite>,
     /// What changes at each balance; summed per key, never zero, ordered by key.
     pub balances: Vec<BalanceWrite>,
     /// Items that some channel sells and whose stock changed.
     pub offers: Vec<ItemNo>,
+    /// Tasks on which something was done.
+    pub tasks: Vec<TaskWrite>,
     /// Words by which events are found.
     pub mentions: Vec<Mention>,
     /// Agents that were heard.
@@ -285,6 +298,31 @@ pub struct EventWrite {
     pub bytes: Vec<u8>,
     /// Its row in the books; `None` = not applied.
     pub ledger: Option<LedgerId>,
+    /// What it was taken for, when codes in it had to be resolved: the books are derived from this for ever, whatever
+    /// the codes mean later.
+    pub resolved: Option<Vec<u8>>,
+}
+
+/// An event held before that is applied now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AppliedWrite {
+    /// Which.
+    pub movement: MovementId,
+    /// Its row in the books.
+    pub ledger: LedgerId,
+    /// As in [`EventWrite::resolved`].
+    pub resolved: Option<Vec<u8>>,
+}
+
+/// How a task stands now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TaskWrite {
+    /// Which.
+    pub name: TaskName,
+    /// As it stands now.
+    pub state: TaskState,
+    /// What was added up, where it changed; as it is now.
+    pub tallies: Vec<(TallyKey, Tally)>,
 }
 
 /// A row of the books.

@@ -1,15 +1,17 @@
-//! What goes down to agents: acknowledgements, commands, and the catalogue when they need it.
+//! What goes down to agents: acknowledgements, commands, and what they are told without asking.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Result;
 use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::topic::{Subject, topic};
 use stockwire_protocol::{Ack, AgentId, Command, SiteId};
+use tokio::time::Instant;
 
+use crate::briefing::{Briefing, Notice};
 use crate::io::mqtt::{Link, Message, NotQueued};
 use crate::io::shared::Shared;
-use crate::store::Reader;
+use crate::store::{Reader, StoreError};
 
 /// Commands waiting for room on the link; a person asked for each.
 const COMMANDS_MAX: usize = 256;
@@ -22,10 +24,11 @@ pub(super) struct Courier {
     /// The newest acknowledgement of each agent: they are cumulative, so an older one is worth nothing.
     acks: BTreeMap<(SiteId, AgentId), Vec<u8>>,
     commands: VecDeque<Message>,
-    catalogues: VecDeque<Message>,
-    /// Which revision each agent was given over this connection.
-    served: HashMap<(SiteId, AgentId), u64>,
-    revision: u64,
+    /// Retained messages on their way, by topic: a newer one takes the place of an older.
+    notices: VecDeque<Message>,
+    /// Absent only while a blocking thread has it.
+    briefing: Option<Briefing>,
+    began: Instant,
     next_token: u64,
 }
 
@@ -37,9 +40,9 @@ impl Courier {
             connected: false,
             acks: BTreeMap::new(),
             commands: VecDeque::new(),
-            catalogues: VecDeque::new(),
-            served: HashMap::new(),
-            revision: 0,
+            notices: VecDeque::new(),
+            briefing: Some(Briefing::new()),
+            began: Instant::now(),
             next_token: 0,
         }
     }
@@ -52,48 +55,63 @@ impl Courier {
         self.connected
     }
 
-    /// A new connection knows nothing, and neither may the broker: every known agent is given the catalogue anew.
+    /// A new connection knows nothing, and neither may the broker: every known agent is told everything anew.
     pub(super) async fn handle_connected(&mut self) -> Result<()> {
         self.connected = true;
-        self.served.clear();
-        self.catalogues.clear();
-        for device in self.reader.call(|reader| reader.devices()).await? {
-            self.heard(device.site, device.agent).await?;
+        self.notices.clear();
+        let devices = self.reader.call(|reader| reader.devices()).await?;
+        let briefing = self.briefing.get_or_insert_default();
+        briefing.forget();
+        for device in devices {
+            briefing.heard(&device.site, &device.agent);
         }
-        Ok(())
+        self.look().await.map(drop)
     }
 
     pub(super) fn handle_disconnected(&mut self) {
         self.connected = false;
     }
 
-    /// An agent has spoken; it is given the catalogue unless it has this revision.
-    pub(super) async fn heard(&mut self, site: SiteId, agent: AgentId) -> Result<()> {
-        let key = (site, agent);
-        if self.revision == 0 || self.served.get(&key) == Some(&self.revision) {
-            return Ok(());
+    /// An agent has spoken. One that was never heard waits for everything.
+    pub(super) async fn heard(&mut self, site: &SiteId, agent: &AgentId) -> Result<()> {
+        match self.briefing.get_or_insert_default().heard(site, agent) {
+            true => self.look().await.map(drop),
+            false => Ok(()),
         }
-        let site = key.0.clone();
-        let parts = self.reader.call(move |reader| reader.catalogue_parts(&site)).await?;
-        for part in parts {
-            let to = topic(&key.0, &key.1, Subject::Catalogue { part: part.part });
-            self.catalogues.push_back(Message { topic: to, payload: part.encode(), retain: true });
-        }
-        self.served.insert(key, self.revision);
-        Ok(())
     }
 
-    /// Looks whether the catalogue has changed, and gives it to everybody when it has. Returns its revision.
+    /// Looks whether agents have to be told something. Returns the catalogue's revision.
     pub(super) async fn look(&mut self) -> Result<u64> {
-        let revision = self.reader.call(|reader| reader.catalogue_revision()).await?;
-        if revision != self.revision {
-            self.revision = revision;
-            self.catalogues.clear();
-            for device in self.reader.call(|reader| reader.devices()).await? {
-                self.heard(device.site, device.agent).await?;
-            }
+        if !self.connected {
+            return Ok(self.reader.call(|reader| reader.catalogue_revision()).await?);
         }
+        let mut briefing = self.briefing.take().unwrap_or_default();
+        let now = self.began.elapsed();
+        let look = move |reader: &mut (dyn Reader + 'static)| {
+            let told =
+                reader.catalogue_revision().and_then(|revision| Ok((revision, briefing.poll(now, reader)?)));
+            (briefing, told)
+        };
+        let (back, told) = self.reader.call(look).await;
+        self.briefing = Some(back);
+        let (revision, notices) = match told {
+            Ok(told) => told,
+            // Told at the next look; reading it once more costs less than falling over.
+            Err(fault @ StoreError::Busy { .. }) => {
+                tracing::warn!(error = &fault as &dyn std::error::Error, "agents are told later");
+                return Ok(self.reader.call(|reader| reader.catalogue_revision()).await?);
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        notices.into_iter().for_each(|notice| self.put(notice));
         Ok(revision)
+    }
+
+    fn put(&mut self, Notice { site, agent, subject, payload }: Notice) {
+        let message = Message { topic: topic(&site, &agent, subject), payload, retain: true };
+        // Whatever is waiting under this topic is older, and nobody needs it any more.
+        self.notices.retain(|waiting| waiting.topic != message.topic);
+        self.notices.push_back(message);
     }
 
     pub(super) fn ack(&mut self, site: &SiteId, agent: &AgentId, ack: &Ack) {
@@ -129,7 +147,7 @@ impl Courier {
         if let Some(((site, agent), payload)) = self.acks.pop_first() {
             return Some(Message { topic: topic(&site, &agent, Subject::Acks), payload, retain: false });
         }
-        self.commands.pop_front().or_else(|| self.catalogues.pop_front())
+        self.commands.pop_front().or_else(|| self.notices.pop_front())
     }
 
     pub(super) async fn shutdown(&self) {

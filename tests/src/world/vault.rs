@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use stockwire_gateway::availability::{ChannelPolicy, ChannelResult, ChannelUpdate};
+use stockwire_gateway::briefing::{Delta, Mark, Marks, Picture};
 use stockwire_gateway::catalogue::{self, ErpId, Listing, ListingsChange, Snapshot};
+use stockwire_gateway::code::{Alias, CodeKey, Meaning};
 use stockwire_gateway::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, NewDeadLetter};
 use stockwire_gateway::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use stockwire_gateway::io::sqlite_store::SqliteStore;
@@ -12,11 +14,14 @@ use stockwire_gateway::ledger::OpeningLine;
 use stockwire_gateway::posting::{BatchResult, PostingBatch};
 use stockwire_gateway::reconcile::{KnownLine, Snapshot as Cutoff};
 use stockwire_gateway::store::{
-    ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, MovementQuery, MovementRow,
-    OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, Store, StoreError,
+    ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
+    MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, Store, StoreError, TaskQuery,
 };
+use stockwire_gateway::task::{TaskName, TaskRow};
 use stockwire_gateway::trace::{Thread, TraceKey};
-use stockwire_protocol::{AgentId, Catalogue, ChannelId, Epoch, ItemId, LocationId, MovementId, SiteId, Sku};
+use stockwire_protocol::{
+    AgentId, Catalogue, ChannelId, Epoch, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku, Task,
+};
 
 use super::random::Random;
 
@@ -108,6 +113,14 @@ read! {
     catalogue_index() -> catalogue::Index;
     catalogue_revision() -> u64;
     catalogue_parts(site: &SiteId) -> Vec<Catalogue>;
+    catalogue_changes(site: &SiteId, since: u64) -> Delta<Catalogue>;
+    marks() -> Marks;
+    picture(site: &SiteId, since: Option<Mark>) -> Delta<Picture>;
+    item_rules(item: &ItemId) -> Option<ItemRules>;
+    aliases(after: Option<&str>, limit: usize) -> Page<Alias>;
+    task(name: &TaskName) -> Option<TaskRow>;
+    tasks(query: &TaskQuery) -> Page<TaskRow>;
+    mentioning(word: &str, limit: usize) -> Vec<Mentioned>;
     sites() -> Vec<catalogue::Site>;
     items(search: &str, after: Option<&ItemId>, limit: usize) -> Vec<catalogue::Item>;
     stock(query: &StockQuery) -> Page<StockRow>;
@@ -150,6 +163,11 @@ macro_rules! write {
 
 write! {
     replace_catalogue(erp: &ErpId, snapshot: &Snapshot) -> u64;
+    put_alias(at_ms: i64, by: &str, key: &CodeKey, meaning: &Meaning) -> bool;
+    remove_alias(key: &CodeKey, site: Option<&SiteId>) -> bool;
+    put_item_rules(item: &ItemId, rules: &ItemRules) -> bool;
+    put_task(at_ms: i64, site: &SiteId, task: &Task) -> TaskRow;
+    withdraw_task(at_ms: i64, name: &TaskName) -> bool;
     replace_listings(channel: &ChannelId, listings: &[Listing]) -> ListingsChange;
     replace_channels(policies: &[ChannelPolicy]) -> ();
     open_books(at_ms: i64, erp: &ErpId, lines: &[OpeningLine]) -> bool;

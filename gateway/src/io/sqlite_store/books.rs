@@ -98,8 +98,9 @@ pub(super) fn verify(connection: &Connection) -> Result<BooksReport, StoreError>
     let mut hashes = [Sha256::new(), Sha256::new()];
     let mut rows_read: u64 = 0;
     let sql = "SELECT ledger.id, ledger.event, ledger.item, from_place, to_place, steps, lot, disposition, event.ledger,
-                   event.bytes, stream.site
+                   coalesce(resolved.bytes, event.bytes), stream.site
                FROM ledger LEFT JOIN event ON event.key = ledger.event LEFT JOIN stream ON stream.no = event.key >> 40
+                   LEFT JOIN resolved ON resolved.event = event.key
                ORDER BY ledger.id";
     let mut statement = tx.prepare(sql).map_err(database(VERIFYING))?;
     let mut rows = statement.query([]).map_err(database(VERIFYING))?;

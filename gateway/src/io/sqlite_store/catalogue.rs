@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use stockwire_protocol::gs1::Gtin;
-use stockwire_protocol::{Catalogue, CatalogueItem, ChannelId, ItemId, LocationId, Place, SiteId};
+use stockwire_protocol::{ChannelId, ItemId, Place, SiteId};
 
 use super::{
     PLACE_AT, SqliteStore, bump, database, meta, page_rows, place, place_kind, snapshot, text, unreadable,
@@ -13,7 +13,6 @@ use super::{
 use crate::availability::{Basis, ChannelPolicy};
 use crate::catalogue::{
     ErpId, Index, Item, ItemFacts, ItemNo, Listing, ListingsChange, PlaceNo, Site, SitePlaces, Snapshot,
-    parts,
 };
 use crate::ledger::OpeningLine;
 use crate::store::StoreError;
@@ -32,18 +31,29 @@ impl SqliteStore {
                 [erp.as_str()],
             )
             .map_err(database(WRITING))?;
-            for table in ["site", "item"] {
-                let sql = format!("UPDATE {table} SET active = 0 WHERE erp = ?1");
-                tx.execute(&sql, [erp.as_str()]).map_err(database(WRITING))?;
+            let next = before.1 + 1;
+            // Until the end: 2 was not active, 3 was; what is still so then is not in the snapshot.
+            for sql in [
+                "UPDATE site SET active = 0 WHERE erp = ?1",
+                "UPDATE item SET active = active + 2 WHERE erp = ?1",
+                "UPDATE place SET active = active + 2
+                 WHERE kind = 0 AND site IN (SELECT no FROM site WHERE erp = ?1)",
+            ] {
+                tx.execute(sql, [erp.as_str()]).map_err(database(WRITING))?;
             }
-            let sql =
-                "UPDATE place SET active = 0 WHERE kind = 0 AND site IN (SELECT no FROM site WHERE erp = ?1)";
-            tx.execute(sql, [erp.as_str()]).map_err(database(WRITING))?;
-            put_sites(tx, erp, snapshot)?;
-            put_items(tx, erp, snapshot)?;
+            put_sites(tx, erp, snapshot, next)?;
+            put_items(tx, erp, snapshot, next)?;
+            for table in ["item", "place"] {
+                let sql = format!(
+                    "UPDATE {table} SET changed = CASE active WHEN 3 THEN ?1 ELSE changed END, active = 0
+                     WHERE active >= 2"
+                );
+                tx.execute(&sql, [next]).map_err(database(WRITING))?;
+            }
             if table_state(tx)? == before.0 {
                 return Ok(before.1 as u64);
             }
+            put_codes(tx, next)?;
             bump(tx, "index_revision")?;
             Ok(bump(tx, "catalogue_revision")? as u64)
         })
@@ -142,7 +152,7 @@ fn table_state(tx: &Connection) -> Result<[u8; 32], StoreError> {
     Ok(hash.finalize().into())
 }
 
-fn put_sites(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(), StoreError> {
+fn put_sites(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot, next: i64) -> Result<(), StoreError> {
     let mut upsert_site = tx
         .prepare_cached(
             "INSERT INTO site (site, erp, reference, active) VALUES (?1, ?2, ?3, 1)
@@ -151,8 +161,9 @@ fn put_sites(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(
         .map_err(database(WRITING))?;
     let mut upsert_place = tx
         .prepare_cached(
-            "INSERT INTO place (site, kind, location, reference, active) VALUES (?1, ?2, ?3, ?4, 1)
-             ON CONFLICT (site, kind, location) DO UPDATE SET reference = ?4, active = 1",
+            "INSERT INTO place (site, kind, location, reference, active, changed) VALUES (?1, ?2, ?3, ?4, 1, ?5)
+             ON CONFLICT (site, kind, location) DO UPDATE SET reference = ?4, active = 1,
+                 changed = CASE WHEN place.active IN (1, 3) THEN place.changed ELSE ?5 END",
         )
         .map_err(database(WRITING))?;
     let mut numbers: BTreeMap<&SiteId, i64> = BTreeMap::new();
@@ -166,7 +177,9 @@ fn put_sites(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(
         numbers.insert(site, no);
         for place in &VIRTUAL {
             let (kind, location) = place_kind(place);
-            upsert_place.execute(params![no, kind, location, None::<&str>]).map_err(database(WRITING))?;
+            upsert_place
+                .execute(params![no, kind, location, None::<&str>, next])
+                .map_err(database(WRITING))?;
         }
     }
     for location in &snapshot.locations {
@@ -177,19 +190,21 @@ fn put_sites(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(
             ),
         })?;
         upsert_place
-            .execute(params![no, PLACE_AT, location.location.as_str(), location.reference])
+            .execute(params![no, PLACE_AT, location.location.as_str(), location.reference, next])
             .map_err(database(WRITING))?;
     }
     Ok(())
 }
 
-fn put_items(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(), StoreError> {
+fn put_items(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot, next: i64) -> Result<(), StoreError> {
     // Another unit is only accepted while nothing is booked in the old one.
     let mut upsert = tx
         .prepare_cached(
-            "INSERT INTO item (item, name, uom, gtins, codes, erp, reference, active)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1)
-             ON CONFLICT (item) DO UPDATE SET name = ?2, uom = ?3, gtins = ?4, codes = ?5, reference = ?7, active = 1
+            "INSERT INTO item (item, name, uom, gtins, codes, erp, reference, active, changed)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, ?8)
+             ON CONFLICT (item) DO UPDATE SET name = ?2, uom = ?3, gtins = ?4, codes = ?5, reference = ?7, active = 1,
+                 changed = CASE WHEN item.active = 3 AND name = ?2 AND uom = ?3 AND gtins = ?4 AND codes = ?5
+                                THEN changed ELSE ?8 END
              WHERE erp = ?6 AND (uom = ?3 OR NOT EXISTS (SELECT 1 FROM balance WHERE balance.item = item.no))",
         )
         .map_err(database(WRITING))?;
@@ -207,6 +222,7 @@ fn put_items(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(
             json(&item.codes)?,
             erp.as_str(),
             item.reference,
+            next,
         ];
         if upsert.execute(values).map_err(database(WRITING))? == 0 {
             return Err(StoreError::Refused {
@@ -220,15 +236,30 @@ fn put_items(tx: &Transaction<'_>, erp: &ErpId, snapshot: &Snapshot) -> Result<(
     Ok(())
 }
 
+/// The codes of the items that this revision changed, for look-ups.
+fn put_codes(tx: &Connection, revision: i64) -> Result<(), StoreError> {
+    let sql = "DELETE FROM item_code WHERE source = 0 AND item IN (SELECT no FROM item WHERE changed = ?1)";
+    tx.execute(sql, [revision]).map_err(database(WRITING))?;
+    for (kind, column) in [(0, "gtins"), (1, "codes")] {
+        let sql = format!(
+            "INSERT INTO item_code (kind, code, item, source, pieces)
+             SELECT DISTINCT {kind}, code.value, item.no, 0, 1 FROM item, json_each(item.{column}) AS code
+             WHERE item.changed = ?1 AND item.active = 1"
+        );
+        tx.execute(&sql, [revision]).map_err(database(WRITING))?;
+    }
+    Ok(())
+}
+
 pub(super) fn json<T: serde::Serialize + ?Sized>(value: &T) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|fault| StoreError::Corrupt { what: fault.to_string() })
 }
 
-fn list(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<String>> {
+pub(super) fn list(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<String>> {
     serde_json::from_str(row.get_ref(at)?.as_str()?).map_err(|fault| unreadable(at, Box::new(fault)))
 }
 
-fn gtins(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<Gtin>> {
+pub(super) fn gtins(row: &Row<'_>, at: usize) -> rusqlite::Result<Vec<Gtin>> {
     let texts = list(row, at)?;
     texts
         .iter()
@@ -278,6 +309,14 @@ pub(super) fn index_of(connection: &Connection, rows: Rows) -> Result<Index, Sto
         }
         Ok(())
     })?;
+    let sql = "SELECT site.site, place_alias.code, place.location FROM place_alias
+               JOIN site ON site.no = place_alias.site JOIN place ON place.no = place_alias.place
+               WHERE place_alias.active = 1 AND place.active = 1 AND site.active = 1";
+    each(&tx, sql, |row| {
+        let site: &mut SitePlaces = index.sites.entry(text(row, 0)?).or_default();
+        site.aliases.insert(row.get(1)?, text(row, 2)?);
+        Ok(())
+    })?;
     let sql = "SELECT DISTINCT item FROM offer JOIN channel USING (channel) WHERE offer.active = 1 AND channel.active = 1";
     each(&tx, sql, |row| {
         index.listed.insert(ItemNo(row.get(0)?));
@@ -298,38 +337,6 @@ pub(super) fn each(
         take(row).map_err(database(READING))?;
     }
     Ok(())
-}
-
-pub(super) fn catalogue_parts(connection: &Connection, site: &SiteId) -> Result<Vec<Catalogue>, StoreError> {
-    let tx = snapshot(connection)?;
-    let revision = meta(&tx, "catalogue_revision")? as u64;
-    let mut locations: Vec<LocationId> = Vec::new();
-    let mut statement = tx
-        .prepare_cached(
-            "SELECT place.kind, place.location FROM place JOIN site ON site.no = place.site
-             WHERE site.site = ?1 AND site.active = 1 AND place.active = 1",
-        )
-        .map_err(database(READING))?;
-    let rows = statement.query_map([site.as_str()], |row| place(row, 0)).map_err(database(READING))?;
-    let mut known = false;
-    for row in rows {
-        known = true;
-        if let Place::At(location) = row.map_err(database(READING))? {
-            locations.push(location);
-        }
-    }
-    if !known {
-        return Ok(Vec::new());
-    }
-    let mut items = Vec::new();
-    each(&tx, "SELECT item, name, uom, gtins, codes FROM item WHERE active = 1", |row| {
-        let (id, name, uom) = (text(row, 0)?, row.get(1)?, uom(row, 2)?);
-        // No connector tells an item's rules yet.
-        let rules = stockwire_protocol::ItemRules::default();
-        items.push(CatalogueItem { id, name, uom, gtins: gtins(row, 3)?, codes: list(row, 4)?, rules });
-        Ok(())
-    })?;
-    Ok(parts(revision, site, &items, &locations))
 }
 
 pub(super) fn sites(connection: &Connection) -> Result<Vec<Site>, StoreError> {

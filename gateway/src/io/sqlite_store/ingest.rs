@@ -5,8 +5,8 @@ use stockwire_protocol::{AgentId, Digest, Epoch, LocationId, Quantity, Sequence,
 
 use super::schema::ITEM_ROWS_STRETCH;
 use super::{
-    SqliteStore, bump, database, digest, disposition, disposition_text, epoch, event_key, find_event,
-    letters, lot_text, meta, optional, text, uom,
+    SqliteStore, bump, codes, database, digest, disposition, disposition_text, epoch, event_key, find_event,
+    letters, lot_text, meta, optional, tasks, text, uom,
 };
 use crate::catalogue::{ItemNo, PlaceNo};
 use crate::ingest::{
@@ -60,6 +60,10 @@ fn load(tx: &Connection, need: &Need) -> Result<Known, StoreError> {
     if let Some(movement) = &need.event {
         known.event = event(tx, movement)?;
     }
+    if !need.codes.is_empty() {
+        known.codes = codes::load(tx, &need.codes)?;
+    }
+    known.tasks = tasks::load(tx, &need.tasks)?;
     Ok(known)
 }
 
@@ -167,10 +171,15 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
         })?;
         let ledger = event.ledger.map(|id| id.0 as i64);
         insert.execute(params![key, ledger, at, event.bytes]).map_err(database(WRITING))?;
+        keep_resolved(tx, key, event.resolved.as_ref())?;
         keys.push(key);
     }
     let applied = match &writes.applied {
-        Some((movement, ledger)) => Some(mark_applied(tx, movement, *ledger)?),
+        Some(applied) => {
+            let key = mark_applied(tx, &applied.movement, applied.ledger)?;
+            keep_resolved(tx, key, applied.resolved.as_ref())?;
+            Some(key)
+        }
         None => None,
     };
 
@@ -194,6 +203,7 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
             .map_err(database(WRITING))?;
     }
 
+    tasks::write(tx, at, &writes.tasks)?;
     index_items(tx, writes)?;
     let negative = write_balances(tx, writes)?;
 
@@ -217,6 +227,14 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
     }
     write_devices(tx, at, &writes.devices)?;
     Ok(negative)
+}
+
+/// Keeps what an event was taken for.
+fn keep_resolved(tx: &Connection, key: i64, bytes: Option<&Vec<u8>>) -> Result<(), StoreError> {
+    let Some(bytes) = bytes else { return Ok(()) };
+    let sql = "INSERT INTO resolved (event, bytes) VALUES (?1, ?2)";
+    let mut insert = tx.prepare_cached(sql).map_err(database(WRITING))?;
+    insert.execute(params![key, bytes]).map(drop).map_err(database(WRITING))
 }
 
 fn write_streams(tx: &Connection, writes: &Writes) -> Result<Vec<i64>, StoreError> {

@@ -246,16 +246,16 @@ fn read(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
 pub(super) fn list(connection: &Connection, query: &DeadLetterQuery) -> Result<Page<DeadLetter>, StoreError> {
     let limit = page_rows(query.limit);
     let after: i64 = query.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(i64::MAX);
+    // Said in the statement itself, so that what is open is found by its index among everything that ever was.
+    let state = query.state.map(|state| format!("AND state = '{}'", state.as_str())).unwrap_or_default();
+    let class = query.class.map(|class| format!("AND class = '{}'", class.as_str())).unwrap_or_default();
     let sql = format!(
         "SELECT {COLUMNS} FROM dead_letter LEFT JOIN stream ON stream.no = event >> 40
-         WHERE dead_letter.id < ?1 AND (?2 IS NULL OR state = ?2) AND (?3 IS NULL OR class = ?3)
-         ORDER BY dead_letter.id DESC LIMIT ?4"
+         WHERE dead_letter.id < ?1 {state} {class} ORDER BY dead_letter.id DESC LIMIT ?2"
     );
     let mut statement = connection.prepare_cached(&sql).map_err(database(LISTING))?;
-    let state = query.state.map(DeadLetterState::as_str);
-    let class = query.class.map(DeadLetterClass::as_str);
     let rows = statement
-        .query_map(params![after, state, class, limit as i64], read)
+        .query_map(params![after, limit as i64], read)
         .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
         .map_err(database(LISTING))?;
     let next = if rows.len() == limit { rows.last().map(|letter| letter.id.0.to_string()) } else { None };

@@ -12,14 +12,17 @@ use crate::store::{PAGE_ROWS_MAX, StoreError};
 
 mod books;
 mod catalogue;
+mod codes;
 mod ingest;
 mod letters;
 mod offers;
+mod picture;
 mod postings;
 mod queries;
 mod reader;
 mod reconcile;
 mod schema;
+mod tasks;
 mod writer;
 
 #[cfg(test)]
@@ -28,7 +31,7 @@ mod tests;
 /// How long a statement waits for another process (a command on the same file) before it is [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept compiled: all that exist here, with room.
-const STATEMENTS_MAX: usize = 128;
+const STATEMENTS_MAX: usize = 160;
 /// Pages kept in memory, in KiB: the hot end of every b-tree of a site with a million balances.
 const CACHE_KIB: i64 = 64 * 1024;
 /// Write-ahead pages between checkpoints: 16 MiB, so that a burst of ingest is not interrupted every few groups,

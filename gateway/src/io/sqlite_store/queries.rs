@@ -15,8 +15,8 @@ use crate::availability::compute;
 use crate::dead_letter::DeadLetterClass;
 use crate::ledger::{LedgerId, LedgerRow};
 use crate::store::{
-    ApiKeyRow, Changes, Cursor, DeviceClock, DeviceRow, DeviceStatus, Gauges, MovementQuery, MovementRow,
-    OfferQuery, OfferRow, Page, StockQuery, StockRow, StoreError,
+    ApiKeyRow, Changes, Cursor, DeviceClock, DeviceRow, DeviceStatus, Gauges, Mentioned, MovementQuery,
+    MovementRow, OfferQuery, OfferRow, Page, StockQuery, StockRow, StoreError,
 };
 use crate::trace::{Thread, TraceKey, TracePosting, TracePublication};
 
@@ -365,6 +365,33 @@ pub(super) fn trace(
         threads.extend(thread(&view, key)?);
     }
     Ok(threads)
+}
+
+pub(super) fn mentioning(
+    connection: &Connection,
+    word: &str,
+    limit: usize,
+) -> Result<Vec<Mentioned>, StoreError> {
+    let sql = "SELECT stream.site, stream.agent, stream.epoch, event.key, event.bytes, event.received_at FROM mention
+               JOIN event ON event.key = mention.event JOIN stream ON stream.no = event.key >> 40
+               WHERE mention.word = ?1 ORDER BY event.received_at, event.key LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql).map_err(database(READING))?;
+    statement
+        .query_map((word, limit as i64), |row| {
+            let movement = MovementId {
+                agent: text(row, 1)?,
+                epoch: epoch(row, 2)?,
+                sequence: event_parts(row.get(3)?).1,
+            };
+            Ok(Mentioned {
+                site: text(row, 0)?,
+                movement,
+                event: event(row, 4)?,
+                received_at_ms: row.get(5)?,
+            })
+        })
+        .and_then(Iterator::collect)
+        .map_err(database(READING))
 }
 
 fn keys(connection: &Connection, sql: &str, values: impl rusqlite::Params) -> Result<Vec<i64>, StoreError> {

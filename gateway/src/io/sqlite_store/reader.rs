@@ -1,17 +1,22 @@
 //! [`Reader`] for both kinds of connection.
 
-use stockwire_protocol::{Catalogue, ChannelId, ItemId, LocationId, MovementId, SiteId, Sku};
+use stockwire_protocol::{Catalogue, ChannelId, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku};
 
-use super::{Connected, books, catalogue, ingest, letters, meta, postings, queries, reconcile};
+use super::{
+    Connected, books, catalogue, codes, ingest, letters, meta, picture, postings, queries, reconcile, tasks,
+};
+use crate::briefing::{Delta, Mark, Marks, Picture};
 use crate::catalogue::{ErpId, Index, Item, Site};
+use crate::code::Alias;
 use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::ingest::KnownEvent;
 use crate::posting::PostingBatch;
 use crate::reconcile::{KnownLine, Snapshot};
 use crate::store::{
-    ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, MovementQuery, MovementRow,
-    OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError,
+    ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
+    MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
 };
+use crate::task::{TaskName, TaskRow};
 use crate::trace::{Thread, TraceKey};
 
 impl<T: Connected> Reader for T {
@@ -24,7 +29,39 @@ impl<T: Connected> Reader for T {
     }
 
     fn catalogue_parts(&self, site: &SiteId) -> Result<Vec<Catalogue>, StoreError> {
-        catalogue::catalogue_parts(self.connection(), site)
+        codes::catalogue_parts(self.connection(), site)
+    }
+
+    fn catalogue_changes(&self, site: &SiteId, since: u64) -> Result<Delta<Catalogue>, StoreError> {
+        codes::catalogue_changes(self.connection(), site, since)
+    }
+
+    fn marks(&self) -> Result<Marks, StoreError> {
+        picture::marks(self.connection())
+    }
+
+    fn picture(&self, site: &SiteId, since: Option<Mark>) -> Result<Delta<Picture>, StoreError> {
+        picture::picture(self.connection(), site, since)
+    }
+
+    fn item_rules(&self, item: &ItemId) -> Result<Option<ItemRules>, StoreError> {
+        codes::rules(self.connection(), item)
+    }
+
+    fn aliases(&self, after: Option<&str>, limit: usize) -> Result<Page<Alias>, StoreError> {
+        codes::aliases(self.connection(), after, limit)
+    }
+
+    fn task(&self, name: &TaskName) -> Result<Option<TaskRow>, StoreError> {
+        tasks::task(self.connection(), name)
+    }
+
+    fn tasks(&self, query: &TaskQuery) -> Result<Page<TaskRow>, StoreError> {
+        tasks::list(self.connection(), query)
+    }
+
+    fn mentioning(&self, word: &str, limit: usize) -> Result<Vec<Mentioned>, StoreError> {
+        queries::mentioning(self.connection(), word, limit)
     }
 
     fn sites(&self) -> Result<Vec<Site>, StoreError> {

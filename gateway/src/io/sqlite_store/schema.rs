@@ -39,7 +39,8 @@ CREATE TABLE site (
     site TEXT NOT NULL UNIQUE,
     erp TEXT NOT NULL,
     reference TEXT,
-    active INTEGER NOT NULL
+    active INTEGER NOT NULL,
+    task_change INTEGER NOT NULL DEFAULT 0  -- counts changes of its tasks
 ) STRICT;
 
 CREATE TABLE place (
@@ -49,8 +50,22 @@ CREATE TABLE place (
     location TEXT NOT NULL,             -- '' for the virtual ones
     reference TEXT,
     active INTEGER NOT NULL,
+    changed INTEGER NOT NULL,           -- the revision of the catalogue that changed it last
     UNIQUE (site, kind, location)
 ) STRICT;
+CREATE INDEX place_changed ON place (site, changed);
+
+-- What people say a label at a site means, beside the places' own names.
+CREATE TABLE place_alias (
+    site INTEGER NOT NULL,
+    code TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    active INTEGER NOT NULL,            -- 0: taken back; agents are told that it is gone
+    changed INTEGER NOT NULL,
+    said_by TEXT NOT NULL,
+    said_at INTEGER NOT NULL,
+    PRIMARY KEY (site, code)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE item (
     no INTEGER PRIMARY KEY,
@@ -61,8 +76,24 @@ CREATE TABLE item (
     codes TEXT NOT NULL,                -- JSON array
     erp TEXT NOT NULL,
     reference TEXT,
-    active INTEGER NOT NULL
+    active INTEGER NOT NULL,
+    rules TEXT,                         -- JSON; NULL: nothing is asked and checked
+    changed INTEGER NOT NULL            -- the revision of the catalogue that changed it last
 ) STRICT;
+CREATE INDEX item_changed ON item (changed);
+
+-- Every code of an item, for the gateway's own look-ups.
+CREATE TABLE item_code (
+    kind INTEGER NOT NULL,              -- 0 GTIN, 1 text
+    code TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    source INTEGER NOT NULL,            -- 0 ERP, 1 a person, 2 a pack of the item's rules
+    pieces INTEGER NOT NULL,            -- how many of the item's unit it means
+    said_by TEXT,                       -- of a person
+    said_at INTEGER,
+    PRIMARY KEY (kind, code, item, source)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX item_code_item ON item_code (item, source);
 
 CREATE TABLE stream (
     no INTEGER PRIMARY KEY,
@@ -92,6 +123,9 @@ CREATE TABLE ledger (
     disposition TEXT NOT NULL           -- '' = ordinary
 ) STRICT;
 
+-- What events were taken for whose codes had to be resolved; the books are derived from this.
+CREATE TABLE resolved (event INTEGER PRIMARY KEY, bytes BLOB NOT NULL) STRICT;
+
 -- Rows of the books by item, up to meta.item_rows_through; see ITEM_ROWS_STRETCH.
 CREATE TABLE item_row (item INTEGER NOT NULL, ledger INTEGER NOT NULL, PRIMARY KEY (item, ledger)) STRICT, WITHOUT ROWID;
 
@@ -109,6 +143,49 @@ CREATE TABLE mention (
     word TEXT NOT NULL,
     event INTEGER NOT NULL,
     PRIMARY KEY (word, event)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE task (
+    site INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    order_id TEXT,                      -- the purchase order of an announced plate
+    location TEXT,                      -- to count
+    state TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    changed INTEGER NOT NULL,           -- of the site's changes, the one that changed it last
+    PRIMARY KEY (site, id, kind)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX task_changed ON task (site, changed);
+CREATE INDEX task_open ON task (site, id) WHERE state = 'open';
+CREATE INDEX task_order ON task (site, order_id) WHERE order_id IS NOT NULL;
+
+CREATE TABLE task_line (
+    site INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    from_location TEXT,
+    to_location TEXT,
+    lot TEXT,
+    expires_on INTEGER,                 -- yyyymmdd
+    PRIMARY KEY (site, id, kind, line)
+) STRICT, WITHOUT ROWID;
+
+-- What was done for a task; kept whatever its lines become.
+CREATE TABLE task_tally (
+    site INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    item INTEGER NOT NULL,
+    lot TEXT NOT NULL,
+    location TEXT NOT NULL,
+    done INTEGER NOT NULL,
+    short INTEGER NOT NULL,
+    PRIMARY KEY (site, id, kind, item, lot, location)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE dead_letter (
@@ -135,6 +212,7 @@ CREATE TABLE dead_letter (
 ) STRICT;
 CREATE INDEX dead_letter_conflict ON dead_letter (event) WHERE class = 'conflict' AND state = 'open';
 CREATE INDEX dead_letter_event ON dead_letter (event) WHERE event IS NOT NULL;
+CREATE INDEX dead_letter_open ON dead_letter (class, id) WHERE state = 'open';
 CREATE INDEX dead_letter_posting ON dead_letter (erp, ledger) WHERE class = 'posting' AND state = 'open';
 
 CREATE TABLE device (

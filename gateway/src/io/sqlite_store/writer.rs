@@ -1,17 +1,19 @@
 //! [`Store`] for the writing connection.
 
 use rusqlite::{OptionalExtension as _, params};
-use stockwire_protocol::{ChannelId, Sku};
+use stockwire_protocol::{ChannelId, ItemId, ItemRules, SiteId, Sku, Task};
 
 use super::letters::Closing;
 use super::{SqliteStore, database, letters, queries};
 use crate::availability::{ChannelPolicy, ChannelResult, ChannelUpdate};
 use crate::catalogue::{ErpId, Listing, ListingsChange, Snapshot};
+use crate::code::{CodeKey, Meaning};
 use crate::dead_letter::{DeadLetterId, NewDeadLetter};
 use crate::ingest::{Known, Need, Negative, Writes};
 use crate::ledger::OpeningLine;
 use crate::posting::{BatchResult, PostingBatch};
 use crate::store::{ApiKeyRow, Store, StoreError};
+use crate::task::{TaskName, TaskRow};
 
 /// A key's last use is kept to this precision, so that reading does not write with every request.
 const LAST_USED_PRECISION_MS: i64 = 60_000;
@@ -29,6 +31,32 @@ impl Store for SqliteStore {
 
     fn replace_catalogue(&mut self, erp: &ErpId, snapshot: &Snapshot) -> Result<u64, StoreError> {
         self.put_catalogue(erp, snapshot)
+    }
+
+    fn put_alias(
+        &mut self,
+        at_ms: i64,
+        by: &str,
+        key: &CodeKey,
+        meaning: &Meaning,
+    ) -> Result<bool, StoreError> {
+        self.put_alias_row(at_ms, by, key, meaning)
+    }
+
+    fn remove_alias(&mut self, key: &CodeKey, site: Option<&SiteId>) -> Result<bool, StoreError> {
+        self.take_alias_back(key, site)
+    }
+
+    fn put_item_rules(&mut self, item: &ItemId, rules: &ItemRules) -> Result<bool, StoreError> {
+        self.put_rules(item, rules)
+    }
+
+    fn put_task(&mut self, at_ms: i64, site: &SiteId, task: &Task) -> Result<TaskRow, StoreError> {
+        self.put_task_row(at_ms, site, task)
+    }
+
+    fn withdraw_task(&mut self, at_ms: i64, name: &TaskName) -> Result<bool, StoreError> {
+        self.withdraw(at_ms, name)
     }
 
     fn replace_listings(

@@ -443,8 +443,13 @@ pub(crate) fn the_last_transaction_is_all_or_nothing(make: Make<'_>) {
             watermark: Sequence::new(1),
             digest: Digest::START,
         };
-        let event =
-            crate::ingest::EventWrite { stream: 0, sequence: Sequence::new(1), bytes: vec![1], ledger: None };
+        let event = crate::ingest::EventWrite {
+            stream: 0,
+            sequence: Sequence::new(1),
+            bytes: vec![1],
+            ledger: None,
+            resolved: None,
+        };
         let letter = crate::dead_letter::NewDeadLetter {
             class: crate::dead_letter::DeadLetterClass::Malformed,
             reason: "must not stay".into(),

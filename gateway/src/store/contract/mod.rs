@@ -16,12 +16,14 @@ use crate::ingest::{Ingest, Outcome, Publish};
 use crate::ledger::OpeningLine;
 use crate::store::{DeadLetterQuery, StockQuery, Store};
 
+pub(crate) mod codes;
 pub(crate) mod ingest;
 pub(crate) mod letters;
 pub(crate) mod offers;
 pub(crate) mod postings;
 pub(crate) mod property;
 pub(crate) mod queries;
+pub(crate) mod tasks;
 
 /// One test for each case, against the store that `$make` makes.
 macro_rules! suite {
@@ -49,6 +51,15 @@ macro_rules! suite {
                 a_trace_tells_the_whole_way, gauges_count_what_waits, a_reconciliation_knows_what_is_on_its_way,
                 a_catalogue_is_revised_only_when_it_changes, a_large_catalogue_comes_in_parts,
                 api_keys_are_made_used_and_revoked, books_open_once;
+            codes: an_unknown_code_waits_until_it_is_said, a_count_under_an_unknown_code_books_the_difference,
+                a_code_means_one_item, a_places_other_name_is_booked_as_the_place, a_packs_code_counts_what_is_in_it,
+                an_items_rules_outlive_the_catalogue, aliases_are_listed_without_hole_or_repeat,
+                changes_of_the_catalogue_are_what_was_touched, events_are_found_by_what_they_mention;
+            tasks: a_task_is_done_by_what_names_it, asking_twice_is_asking_once, goods_may_be_there_before_the_paper,
+                a_plate_does_its_own_task_and_its_orders, a_count_task_is_done_by_counting,
+                a_task_without_sense_is_refused, a_site_has_no_more_tasks_than_its_boxes_hold,
+                tasks_are_listed_without_hole_or_repeat, a_code_said_later_does_its_task,
+                a_picture_tells_what_is_to_be_done_and_what_lies_where, too_much_news_is_a_new_picture;
             property: any_order_of_arrival_gives_the_same_books;
         );
     };

@@ -237,7 +237,7 @@ pub(crate) fn a_large_catalogue_comes_in_parts(make: Make<'_>) {
     let parts = bench.store.catalogue_parts(&site("HAM")).unwrap();
     assert!(parts.len() > 1);
     for (at, part) in parts.iter().enumerate() {
-        assert_eq!((part.part as usize, part.parts as usize, part.revision), (at, parts.len(), 1));
+        assert_eq!((part.part as usize, part.parts as usize, part.revision), (at, parts.len(), 3));
         let bytes = part.encode();
         assert!(bytes.len() <= CATALOGUE_BYTES_MAX, "{}", bytes.len());
         assert_eq!(stockwire_protocol::Catalogue::decode(&bytes).as_ref(), Ok(part));
