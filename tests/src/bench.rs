@@ -17,6 +17,7 @@ mod pairs;
 mod probe;
 mod report;
 mod scan_to_channel;
+mod soak;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -69,6 +70,13 @@ pub static BENCHES: &[Bench] = &[
     },
 ];
 
+/// Takes ten minutes and is no comparison: by its name only, not among all of them.
+static SOAK: Bench = Bench {
+    name: "soak",
+    what: "a megabyte of noise a second at a scanner's and a scale's port, with scans in between",
+    run: soak::run,
+};
+
 /// Runs the named one, or all of them.
 ///
 /// What cannot be measured is told in the report; the others go on.
@@ -76,7 +84,9 @@ pub static BENCHES: &[Bench] = &[
 /// # Errors
 /// When there is none of that name.
 pub fn run(name: &str, plan: &Plan) -> Result<Vec<Report>> {
-    let chosen: Vec<&Bench> = BENCHES.iter().filter(|bench| name == "all" || bench.name == name).collect();
+    let mut chosen: Vec<&Bench> =
+        BENCHES.iter().filter(|bench| name == "all" || bench.name == name).collect();
+    chosen.extend((name == SOAK.name).then_some(&SOAK));
     anyhow::ensure!(!chosen.is_empty(), "there is no benchmark {name:?}; there are {}", names().join(", "));
     let run = |bench: &&Bench| {
         let mut report = Report::new(bench.name, bench.what);
@@ -90,7 +100,7 @@ pub fn run(name: &str, plan: &Plan) -> Result<Vec<Report>> {
 
 /// What may be asked for.
 pub fn names() -> Vec<&'static str> {
-    BENCHES.iter().map(|bench| bench.name).chain(["all"]).collect()
+    BENCHES.iter().map(|bench| bench.name).chain([SOAK.name, "all"]).collect()
 }
 
 /// Everything as one JSON value.

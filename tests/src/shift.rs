@@ -84,7 +84,7 @@ impl Shift {
         let devices = Scratch::new("devices")?;
         let keeper = Keeper::plug(devices.path())?;
         let scale = Some((keeper.scale.port().into(), "mt-sics".into()));
-        let ports = Ports { scanner: keeper.scanner.port().into(), scale };
+        let ports = Ports { scanner: keeper.scanner.port().into(), scanner_lines: site::BELL.into(), scale };
         let erp = erp.unwrap_or_else(|| peers.erp_door());
         let site = Site::new(broker, &erp, &peers.shop_door()?, &ports)?;
         let stock = script::opening(&world);

@@ -65,9 +65,14 @@ pub enum Broker {
 pub struct Ports {
     /// The scanner's.
     pub scanner: PathBuf,
+    /// Lines of the configuration that say how it speaks and signals; `BELL` for a plain one.
+    pub scanner_lines: String,
     /// The scale's and its protocol.
     pub scale: Option<(PathBuf, String)>,
 }
+
+/// A line scanner with CR whose bell is heard.
+pub const BELL: &str = "feedback = \"bell\"\n";
 
 /// Processes, their configuration and their doors.
 pub struct Site {
@@ -133,10 +138,11 @@ impl Site {
         let agent = format!(
             "[agent]\nid = \"{AGENT}\"\nsite = \"{SITE}\"\n[journal]\npath = {:?}\nquota_mib = 64\n{agent_broker}\n\
              [clock]\nsynchronized_file = \"\"\n[local]\nsocket = {:?}\n\
-             [[station]]\nname = \"pack-1\"\n[station.scanner]\nport = {:?}\nbounce_ms = 1\nfeedback = \"bell\"\n{scale}",
+             [[station]]\nname = \"pack-1\"\n[station.scanner]\nport = {:?}\nbounce_ms = 1\n{}{scale}",
             folder.join("journal.db"),
             folder.join("agent.sock"),
             ports.scanner,
+            ports.scanner_lines,
         );
         std::fs::write(folder.join("agent.toml"), agent).context("writing the agent's configuration")?;
         let _ = rustls::crypto::ring::default_provider().install_default();

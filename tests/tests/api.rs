@@ -73,6 +73,7 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
     let mut keeper = Keeper::plug(devices.path()).unwrap();
     let ports = Ports {
         scanner: keeper.scanner.port().into(),
+        scanner_lines: stockwire_tests::site::BELL.into(),
         scale: Some((keeper.scale.port().into(), "mt-sics".into())),
     };
     let mut site =

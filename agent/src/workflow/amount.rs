@@ -148,6 +148,9 @@ pub fn of(item: &CatalogueItem, label: &Label, how: How, scale: bool) -> Amount 
 fn exactly(decimal: String, uom: Uom) -> Amount {
     match Quantity::parse(&decimal, uom) {
         Ok(quantity) => Amount::Exactly(quantity),
+        Err(_) if uom == Uom::Piece => {
+            Amount::Refused(format!("the quantity cannot be booked: {decimal} is no number of pieces"))
+        }
         Err(error) => Amount::Refused(format!("the quantity cannot be booked: {error}")),
     }
 }
@@ -322,7 +325,7 @@ mod tests {
             Uom::Piece,
             "]C10104006381333931",
             Some("1.5"),
-            "the quantity cannot be booked: H87 has 0 decimals, \"1.5\" has more",
+            "the quantity cannot be booked: 1.5 is no number of pieces",
         );
         check(Uom::Piece, "]C1010400638133393121S1", None, "1 H87");
         check(Uom::Piece, "]C1010400638133393121S1", Some("2"), "serial number S1 names one piece, not 2");

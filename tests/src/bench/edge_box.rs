@@ -24,6 +24,7 @@ const BELL: u8 = 7;
 pub(super) struct EdgeBox {
     program: PathBuf,
     scanners: Vec<Pty>,
+    scale: Option<Pty>,
     child: Option<Child>,
     scratch: Scratch,
 }
@@ -31,11 +32,32 @@ pub(super) struct EdgeBox {
 impl EdgeBox {
     /// Lays out a box with so many stations, each with one scanner that beeps. It knows the catalogue of `goods`.
     pub(super) fn new(program: PathBuf, broker: &Mosquitto, stations: usize, goods: &Goods) -> Result<Self> {
+        Self::lay_out(program, broker, stations, goods, false)
+    }
+
+    /// The same, with a scale's port at the first station.
+    pub(super) fn with_scale(
+        program: PathBuf,
+        broker: &Mosquitto,
+        stations: usize,
+        goods: &Goods,
+    ) -> Result<Self> {
+        Self::lay_out(program, broker, stations, goods, true)
+    }
+
+    fn lay_out(
+        program: PathBuf,
+        broker: &Mosquitto,
+        stations: usize,
+        goods: &Goods,
+        with_scale: bool,
+    ) -> Result<Self> {
         let scratch = Scratch::new("bench-box")?;
         let folder = scratch.path();
         let scanners = (0..stations)
             .map(|at| Pty::open(Some(&folder.join(format!("scanner-{at}")))))
             .collect::<Result<Vec<_>>>()?;
+        let scale = with_scale.then(|| Pty::open(Some(&folder.join("scale")))).transpose()?;
         let mut config = format!(
             "[agent]\nid = \"{AGENT}\"\nsite = \"{SITE}\"\n[journal]\npath = {:?}\nquota_mib = 4096\n\
              [clock]\nsynchronized_file = \"\"\n[local]\nsocket = {:?}\n[log]\nlevel = \"warn\"\n",
@@ -65,12 +87,15 @@ impl EdgeBox {
                  bounce_ms = 1\nfeedback = \"bell\"\n",
                 scanner.port()
             )?;
+            if let (0, Some(scale)) = (at, &scale) {
+                write!(config, "[station.scale]\nport = {:?}\nprotocol = \"mt-sics\"\n", scale.port())?;
+            }
         }
         std::fs::write(folder.join("agent.toml"), config).context("writing the agent's configuration")?;
         // Where the agent keeps the last complete one, so that scans are understood without a gateway.
         std::fs::write(folder.join("journal.db.catalogue"), goods.known()?.1)
             .context("writing the catalogue")?;
-        Ok(Self { program, scanners, child: None, scratch })
+        Ok(Self { program, scanners, scale, child: None, scratch })
     }
 
     /// Its journal.
@@ -117,6 +142,11 @@ impl EdgeBox {
     /// The scanners.
     pub(super) fn scanners(&mut self) -> &mut [Pty] {
         &mut self.scanners
+    }
+
+    /// The scale.
+    pub(super) fn scale(&self) -> Option<&Pty> {
+        self.scale.as_ref()
     }
 
     /// Scans a code and waits until the bells say that it was understood.

@@ -20,7 +20,7 @@ use super::edge_box::{self, EdgeBox};
 use super::goods::Goods;
 use super::mqtt::{self, Sink};
 use super::pairs::{Plan, interleave, micros, micros_since};
-use super::probe::PlainDisk;
+use super::probe::{PlainDisk, cpu_seconds};
 use super::report::{Report, Target, Unit, percentile};
 use crate::device::Pty;
 use crate::real::Mosquitto;
@@ -118,6 +118,8 @@ fn bells(plan: &Plan, report: &mut Report) -> Result<()> {
     many.start()?;
     many.command("SW:WF:RECEIVE")?;
     many.command("SW:LOC:A-01")?;
+    let process = many.process()?;
+    let (scans, begun, cpu) = (n, Instant::now(), cpu_seconds(process)?);
     let slices = interleave(
         plan.pairs_of(PAIR),
         || slice(PORTS_SLICE, || disk.write()),
@@ -125,6 +127,11 @@ fn bells(plan: &Plan, report: &mut Report) -> Result<()> {
     )?;
     let what = format!("{PORTS} scanners at the same moment, last byte to last bell");
     rows(report, &what, &slices, (None, Some(Target::AtMost(2.2))));
+    let (seconds, scans) = (begun.elapsed().as_secs_f64(), (n - scans) as f64);
+    let cpu = cpu_seconds(process)? - cpu;
+    report.fact(format!("scans at {PORTS} scanners"), Unit::PerSecond, scans / seconds, None);
+    report.fact("processor for one of them", Unit::Micros, cpu / scans * 1e6, None);
+    report.fact("processor meanwhile", Unit::Percent, cpu / seconds * 100.0, None);
     many.kill()
 }
 

@@ -16,16 +16,20 @@ pub struct Plan {
     pub time: Duration,
     /// Time for which an idle program is watched.
     pub idle: Duration,
+    /// Time for which a program is exposed to noise.
+    pub soak: Duration,
 }
 
 impl Plan {
-    /// With `seconds` for each row, else 12; idle programs are watched for a minute unless `seconds` is less.
+    /// With `seconds` for each row, else 12; idle programs are watched for a minute unless `seconds` is less,
+    /// and noise lasts ten minutes unless `seconds` says otherwise.
     pub fn new(seconds: Option<u64>) -> Self {
         let given = seconds.map(Duration::from_secs);
         let minute = Duration::from_secs(60);
         Self {
             time: given.unwrap_or(Duration::from_secs(12)),
             idle: given.map_or(minute, |given| given.min(minute)),
+            soak: given.unwrap_or(10 * minute),
         }
     }
 

@@ -117,7 +117,11 @@ impl Hall {
         };
         let scratch = Scratch::new("bench")?;
         let scanner = Pty::open(Some(&scratch.path().join("scanner")))?;
-        let ports = Ports { scanner: scanner.port().to_path_buf(), scale: None };
+        let ports = Ports {
+            scanner: scanner.port().to_path_buf(),
+            scanner_lines: crate::site::BELL.into(),
+            scale: None,
+        };
         let mut site = Site::new(Broker::Mosquitto(broker), &erp_door, &shop_door, &ports)?;
         site.start_gateway()?;
         site.start_agent()?;

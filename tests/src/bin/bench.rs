@@ -11,13 +11,14 @@ use stockwire_tests::bench::{self, Machine, Plan};
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// Which one: journal-latency, journal-rate, drain, agent-footprint, gateway-ingest, scan-to-channel or all.
+    /// Which one: journal-latency, journal-rate, drain, agent-footprint, gateway-ingest, scan-to-channel or
+    /// all; and soak, which takes ten minutes and is not among all.
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(bench::names()))]
     name: String,
     /// Print one JSON line instead of tables.
     #[arg(long)]
     json: bool,
-    /// Time for each row of the result; never fewer than 15 pairs of slices.
+    /// Time for each row of the result; never fewer than 15 pairs of slices. For soak, how long it lasts.
     #[arg(long, value_name = "N")]
     seconds: Option<u64>,
     /// Only record so many scans by the way of journal-latency: what a flush counter is put around.

@@ -33,6 +33,9 @@ struct Arguments {
     /// Weigh on a virtual scale of this protocol instead of mt-sics; a wrong name lists them all.
     #[arg(long, value_name = "NAME", value_parser = virtual_scale, conflicts_with = "scale")]
     virtual_scale: Option<&'static Model>,
+    /// Scan with a virtual scanner of this protocol instead of a line scanner; a wrong name lists them all.
+    #[arg(long, value_name = "NAME", value_parser = virtual_scanner, conflicts_with = "scanner")]
+    virtual_scanner: Option<&'static device::scanner::Model>,
     /// Run the movements, check every book against the script, and end.
     #[arg(long)]
     headless: bool,
@@ -50,6 +53,14 @@ struct Arguments {
 fn scale(text: &str) -> Result<(PathBuf, String), String> {
     let (port, protocol) = text.rsplit_once(':').ok_or("expected PORT:PROTOCOL")?;
     Ok((port.into(), protocol.into()))
+}
+
+fn virtual_scanner(name: &str) -> Result<&'static device::scanner::Model, String> {
+    device::scanner::find(name).ok_or_else(|| {
+        let mut names: Vec<&str> = device::scanner::MODELS.iter().map(|model| model.name).collect();
+        names.dedup();
+        format!("there are {}", names.join(", "))
+    })
 }
 
 fn virtual_scale(name: &str) -> Result<&'static Model, String> {
@@ -131,8 +142,14 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     let devices = stockwire_tests::real::process::Scratch::new("devices")?;
     let model = arguments.virtual_scale.unwrap_or(MODELS[0]);
     let mut keeper = Keeper::plug_with(devices.path(), model)?;
+    let (scanner, scanner_lines) = match (&arguments.scanner, arguments.virtual_scanner) {
+        (Some(port), _) => (port.clone(), site::BELL.to_owned()),
+        (None, Some(model)) => keeper.take_scanner(devices.path(), model)?,
+        (None, None) => (keeper.scanner.port().into(), site::BELL.to_owned()),
+    };
     let ports = Ports {
-        scanner: arguments.scanner.clone().unwrap_or_else(|| keeper.scanner.port().into()),
+        scanner,
+        scanner_lines,
         scale: Some(
             arguments.scale.clone().unwrap_or_else(|| (keeper.scale.port().into(), model.name.into())),
         ),

@@ -24,7 +24,6 @@ mod sbi;
 mod sics;
 mod toledo;
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +34,7 @@ use anyhow::{Context, Result};
 
 use super::Pty;
 use super::uart::{self, Line, Parity};
+use super::wire::Sending;
 
 /// The kinds of virtual scales.
 #[rustfmt::skip]
@@ -354,7 +354,7 @@ impl Scale {
             scale: (self.model.power_on)(),
             platform: Arc::clone(&self.platform),
             begun: Instant::now(),
-            sending: VecDeque::new(),
+            sending: Sending::default(),
             frames: 0,
         };
         let stopped = Arc::clone(&stop);
@@ -406,15 +406,15 @@ struct Wire {
     scale: Box<dyn VirtualScale>,
     platform: Arc<Mutex<Platform>>,
     begun: Instant,
-    /// Bytes and the moment at which the last bit of each has gone, since `begun`.
-    sending: VecDeque<(Duration, u8)>,
+    /// Its moments are since `begun`.
+    sending: Sending,
     frames: u64,
 }
 
 impl Wire {
     fn turn(&mut self) -> Result<()> {
         let now = self.begun.elapsed();
-        let wait = self.sending.front().map_or(TURN, |(due, _)| due.saturating_sub(now));
+        let wait = self.sending.due().map_or(TURN, |due| due.saturating_sub(now));
         let came = self.pty.read(wait.min(TURN))?;
         let (line, fault) = {
             let platform = lock(&self.platform);
@@ -441,11 +441,9 @@ impl Wire {
                 self.queue(now, &frame, line, host);
             }
         }
-        let now = self.begun.elapsed();
-        let gone = self.sending.iter().take_while(|(due, _)| *due <= now).count();
-        if gone > 0 {
-            let bytes: Vec<u8> = self.sending.drain(..gone).map(|(_, byte)| byte).collect();
-            self.pty.send(&bytes)?;
+        let gone = self.sending.gone(self.begun.elapsed());
+        if !gone.is_empty() {
+            self.pty.send(&gone)?;
         }
         Ok(())
     }
@@ -468,12 +466,7 @@ impl Wire {
                 Some(Fault::Silence) | None => {}
             }
         }
-        let begin = self.sending.back().map_or(from, |(last, _)| from.max(*last));
-        let took = line.character_time() * bytes.len() as u32;
-        let read = if host == line { bytes } else { uart::received(&bytes, line, host) };
-        for (at, byte) in (1u32..).zip(&read) {
-            self.sending.push_back((begin + took * at / read.len() as u32, *byte));
-        }
+        self.sending.push(from, &bytes, line, host);
     }
 }
 

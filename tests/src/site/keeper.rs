@@ -1,19 +1,22 @@
 //! The storekeeper: scans, listens, and goes on only when the station has answered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::device::scale::{MODELS, Model};
-use crate::device::{Heard, LineScanner, Scale};
+use crate::device::{Heard, LineScanner, Scale, Scanner, scanner};
 use crate::real::World;
+use crate::real::process::wait_until;
 use crate::script::{Act, Stroke};
 
 /// Somebody at a station with a scanner and a scale.
 pub struct Keeper {
     /// The scanner.
     pub scanner: LineScanner,
+    /// Another one that is used in its place.
+    other: Option<Scanner>,
     /// The scale.
     pub scale: Scale,
     /// Longest wait for a signal.
@@ -52,9 +55,42 @@ impl Keeper {
     pub fn plug_with(folder: &Path, model: &'static Model) -> Result<Self> {
         Ok(Self {
             scanner: LineScanner::plug(&folder.join("scanner"))?,
+            other: None,
             scale: Scale::plug(model, &folder.join("scale"))?,
             patience: Duration::from_secs(10),
             ended_at: None,
+        })
+    }
+
+    /// Takes another kind of scanner into the hand; gives its port and the lines of its configuration.
+    ///
+    /// # Errors
+    /// When no pseudo terminal can be had.
+    pub fn take_scanner(
+        &mut self,
+        folder: &Path,
+        model: &'static scanner::Model,
+    ) -> Result<(PathBuf, String)> {
+        let other = self.other.insert(Scanner::plug(model, &folder.join("other-scanner"))?);
+        Ok((other.port().into(), format!("protocol = \"{}\"\n{}", model.name, model.config)))
+    }
+
+    fn send(&mut self, code: &str) -> Result<()> {
+        let Some(other) = &self.other else { return self.scanner.send(code) };
+        // The agent may still be telling it how to send.
+        wait_until("the scanner is set up", self.patience, || Ok(other.is_ready().then_some(())))?;
+        other.scan(code);
+        Ok(())
+    }
+
+    fn hear(&mut self, wait: Duration) -> Result<Option<Heard>> {
+        let Some(other) = &self.other else { return self.scanner.hear(wait) };
+        let (heard, sounds) = (other.hear(wait), other.model().sounds);
+        Ok(match heard {
+            heard if heard.is_empty() => None,
+            heard if heard == sounds.good => Some(Heard::Good),
+            heard if heard == sounds.heard => Some(Heard::Understood),
+            _ => Some(Heard::Bad),
         })
     }
 
@@ -75,17 +111,17 @@ impl Keeper {
     /// When the virtual devices themselves fail.
     pub fn attempt(&mut self, world: &World, act: &Act) -> Result<Outcome> {
         // What a station that is just starting still says is about something else.
-        while self.scanner.hear(Duration::from_millis(5))?.is_some() {}
+        while self.hear(Duration::from_millis(5))?.is_some() {}
         let mut recorded = false;
         for stroke in act.strokes(world) {
             let heard = match &stroke {
                 Stroke::Scan(code) | Stroke::Record(code) => {
-                    self.scanner.send(code)?;
-                    self.scanner.hear(self.patience)?
+                    self.send(code)?;
+                    self.hear(self.patience)?
                 }
                 Stroke::Weigh(grams) => {
                     self.scale.put(*grams, SWING);
-                    self.scanner.hear(self.patience)?
+                    self.hear(self.patience)?
                 }
                 Stroke::Clear => {
                     self.scale.put(0, SWING);
@@ -118,6 +154,8 @@ impl Keeper {
     /// # Errors
     /// When no signal comes.
     pub fn scan(&mut self, code: &str) -> Result<Heard> {
-        self.scanner.scan(code, self.patience).with_context(|| format!("scanning {code:?}"))
+        self.send(code)?;
+        let heard = self.hear(self.patience)?;
+        heard.with_context(|| format!("no signal within {:?} after {code:?}", self.patience))
     }
 }

@@ -48,6 +48,9 @@ const AGENT_JOURNAL: &[&str] = &[
     "keeps_the_contract",
 ];
 
+const AGENT_SSI: &[&str] =
+    &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--lib", "scanner::ssi"];
+
 /// Every fault that must be caught.
 pub static SABOTAGES: &[Sabotage] = &[
     Sabotage {
@@ -165,6 +168,13 @@ pub static SABOTAGES: &[Sabotage] = &[
         good: "            && !self.is_ours(ack, journal)?",
         bad: "            && self.is_ours(ack, journal).is_err()",
         proof: AGENT_OUTBOX,
+    },
+    Sabotage {
+        name: "a packet that a scanner sends again counts as another piece",
+        file: "agent/src/scanner/ssi.rs",
+        good: "if packet.is_retransmit() && is_same {",
+        bad: "if packet.is_retransmit() && is_same && packet.data.is_empty() {",
+        proof: AGENT_SSI,
     },
 ];
 
