@@ -83,7 +83,10 @@ pub struct ScaleLines(Box<dyn ScaleDecoder>);
 impl ScaleLines {
     /// `None` when there is no protocol of that name.
     pub fn new(protocol: &str, options: &ScaleOptions) -> Option<Self> {
-        Some(Self(scale::find(protocol)?.decoder(options)))
+        let mut decoder = scale::find(protocol)?.decoder(options);
+        // Whoever pipes the bytes of an answer in has asked the scale: some frames are whole only as an answer.
+        decoder.request();
+        Some(Self(decoder))
     }
 
     /// More input, split anywhere. Gives the JSON lines of the frames that ended.
@@ -298,5 +301,16 @@ mod tests {
             ]
         );
         assert!(ScaleLines::new("no-such-scale", &ScaleOptions::default()).is_none());
+    }
+
+    /// Whoever pipes in what a scale answered has asked it.
+    #[test]
+    fn a_single_line_of_a_scale_that_prints_decodes() {
+        let mut lines = ScaleLines::new("adam-cbd", &ScaleOptions::default()).unwrap();
+        let printed = lines.handle_bytes(b"   12.345kg\r\n");
+        assert!(
+            printed.len() == 1 && printed[0].starts_with(r#"{"value":"12.345","unit":"kg""#),
+            "{printed:?}"
+        );
     }
 }

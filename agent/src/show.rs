@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use stockwire_protocol::{
-    Body, Content, Details, Event, ItemId, LocationId, Place, Purpose, RawScan, Sequence, Weighing, When,
+    Body, Content, Details, Event, ItemId, LocationId, Place, Purpose, RawScan, Sequence, StabilitySource,
+    UnitSource, Weighing, When,
 };
 
 use crate::workflow::amount::say;
@@ -150,6 +151,10 @@ fn details(details: &Details, line: &mut Value) {
         put("tare", Some(tare.to_string()));
         put("net", Some(net.to_string()));
     }
+    // As on the wire: nothing is said where the scale itself vouches.
+    let (stability, unit) = (details.stability_source, details.unit_source);
+    put("stability_source", (stability != StabilitySource::Reported).then(|| stability.as_str().to_owned()));
+    put("unit_source", (unit != UnitSource::Reported).then(|| unit.as_str().to_owned()));
     if !details.exceptions.is_empty() {
         let exceptions: Vec<_> = details.exceptions.iter().map(|exception| exception.as_str()).collect();
         line["exceptions"] = exceptions.into();

@@ -14,6 +14,7 @@
 mod bounce;
 mod calendar;
 mod meaning;
+mod weighing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,13 +32,15 @@ use self::bounce::{Bounce, Code};
 pub(crate) use self::calendar::YEAR_MIN;
 use self::calendar::{day, year};
 use self::meaning::Meaning;
+use self::weighing::{Asking, Platform};
+pub use self::weighing::{PLATFORM_POLL, PLATFORM_WATCH_MAX, WEIGHT_ANSWER_MAX, WEIGHT_POLL};
 use crate::catalogue::Catalogue;
 use crate::feedback::Signal;
 use crate::journal::JournalError;
 use crate::picture::Picture;
-use crate::scale::{FaultKind, FrameFault, Reading};
+use crate::scale::capture::Capture;
+use crate::scale::{FrameFault, Reading};
 use crate::scanner::ReadFault;
-use crate::workflow::amount::{self, Weight};
 use crate::workflow::{self, Floor, Input, Next, Outcome, Session, Step, Unknown, Workflow};
 
 /// What a site sets about one station.
@@ -51,6 +54,8 @@ pub struct StationConfig {
     pub bounce: BTreeMap<DeviceId, Duration>,
     /// Whether it has a scale.
     pub scale: bool,
+    /// The scale prints a load once and an empty platform never: it is asked when the operator scans WEIGH.
+    pub scale_prints: bool,
     /// The site's own GLN; a location label with another one is refused.
     pub site_gln: Option<Gln>,
     /// What becomes of codes that the catalogue does not know.
@@ -67,6 +72,7 @@ impl StationConfig {
             station,
             bounce: BTreeMap::new(),
             scale: false,
+            scale_prints: false,
             site_gln: None,
             variable_measure: None,
             unknown: Unknown::Refuse,
@@ -78,10 +84,6 @@ impl StationConfig {
 pub const WAITING_MAX: usize = 32;
 /// Movements that UNDO can take back, one after the other.
 pub const UNDO_MAX: usize = 64;
-/// Pause between two questions to the scale while its weight is not bookable yet.
-pub const WEIGHT_POLL: Duration = Duration::from_millis(250);
-/// A scale that has not answered by then is asked again.
-pub const WEIGHT_ANSWER_MAX: Duration = Duration::from_secs(1);
 /// A session whose last fact is older than this at a start was over, or is nobody's any more.
 pub const RESUME_MAX: Duration = workflow::IDLE_MAX;
 /// Noise on the line must not turn into a siren.
@@ -106,6 +108,7 @@ pub struct Station {
     /// Scans that came meanwhile; at most `WAITING_MAX`.
     waiting: VecDeque<Arrival>,
     bounce: Bounce,
+    platform: Platform,
     fault_signalled: Option<Duration>,
     tickets: u64,
     screen: Screen,
@@ -135,14 +138,6 @@ struct Interrupted {
     deadline: Duration,
 }
 
-/// The scale is being asked.
-struct Asking {
-    /// Only what was measured after this counts.
-    since: Duration,
-    /// When to ask again.
-    due: Duration,
-}
-
 /// Events that are being committed, and what follows when they are.
 struct Recording {
     ticket: Ticket,
@@ -152,6 +147,8 @@ struct Recording {
     takes_back: bool,
     /// The code that caused it: scanning it again after a failure is no bounce.
     code: Option<Code>,
+    /// It uses the weight on the scale; what was known of the platform before is true again if it is not stored.
+    weighed: Option<Capture>,
 }
 
 struct Arrival {
@@ -235,6 +232,7 @@ impl Station {
             recording: None,
             waiting: VecDeque::new(),
             bounce: Bounce::default(),
+            platform: Platform::default(),
             fault_signalled: None,
             tickets: 0,
             screen: Screen::default(),
@@ -297,6 +295,14 @@ impl Station {
                 }
             }
         }
+        self.platform.look_until = now + PLATFORM_WATCH_MAX;
+        self.watch_platform(now);
+        self.display();
+    }
+
+    /// The scale is gone, or sends no more: what it showed last is no weight of now.
+    pub fn handle_scale_lost(&mut self) {
+        self.screen.weight = None;
         self.display();
     }
 
@@ -309,9 +315,8 @@ impl Station {
             // A status or a fault: the old weight no longer stands.
             _ => None,
         };
-        if self.recording.is_none() {
-            self.weigh(now, when, reply);
-        }
+        self.weigh(now, when, reply);
+        self.watch_platform(now);
         self.display();
     }
 
@@ -335,6 +340,9 @@ impl Station {
                 if let Some(code) = recording.code {
                     self.bounce.forget(&code);
                 }
+                if let Some(capture) = recording.weighed {
+                    self.platform.capture = capture;
+                }
                 self.signal(Signal::NotStored, format!("not recorded: {error}; {}", error.hint()));
             }
         }
@@ -343,16 +351,17 @@ impl Station {
         {
             self.work(arrival);
         }
+        self.watch_platform(now);
         self.display();
     }
 
     /// When [`Station::handle_timeout`] is due.
     pub fn poll_timeout(&self) -> Option<Duration> {
-        if let Some(interrupted) = &self.interrupted {
-            return Some(interrupted.deadline);
-        }
-        let running = self.running.as_ref().filter(|_| self.recording.is_none())?;
-        Some(running.asking.as_ref().map_or(running.deadline, |asking| asking.due.min(running.deadline)))
+        let interrupted = self.interrupted.as_ref().map(|interrupted| interrupted.deadline);
+        let running = self.running.as_ref().filter(|_| self.recording.is_none());
+        let asking = running.and_then(|running| running.asking.as_ref()?.due);
+        let deadline = running.map(|running| running.deadline);
+        [interrupted, deadline, asking, self.platform.look].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -360,17 +369,17 @@ impl Station {
         if self.poll_timeout().is_none_or(|due| now < due) {
             return;
         }
-        if self.interrupted.take().is_some() {
-            return self.display();
+        self.interrupted.take_if(|interrupted| now >= interrupted.deadline);
+        if let Some(running) = self.running.as_ref().filter(|_| self.recording.is_none()) {
+            let asking = running.asking.as_ref().and_then(|asking| asking.due);
+            if now >= running.deadline {
+                // Nothing is recorded by the passing of time, so the event time is of no consequence.
+                self.step(now, When::Synced { unix_ms: 0 }, None, Input::TimedOut);
+            } else if asking.is_some_and(|due| now >= due) {
+                self.ask_again(now);
+            }
         }
-        let Some(running) = &mut self.running else { return };
-        if now >= running.deadline {
-            // Nothing is recorded by the passing of time, so the event time is of no consequence.
-            self.step(now, When::Synced { unix_ms: 0 }, None, Input::TimedOut);
-        } else if let Some(asking) = &mut running.asking {
-            asking.due = now + WEIGHT_ANSWER_MAX;
-            self.actions.push_back(Action::RequestWeight);
-        }
+        self.watch_platform(now);
         self.display();
     }
 
@@ -406,6 +415,7 @@ impl Station {
         let scan = gs1::interpret_with(&code.1, context);
         match self.understand(&scan, &catalogue) {
             Ok(Meaning::Input(input)) if self.interrupted.is_some() => self.go_on(now, input),
+            Ok(Meaning::Input(Input::Weigh)) if self.wants_word() => self.confirm(now),
             Ok(Meaning::Input(input)) => self.step(now, when, Some(code), input),
             Ok(Meaning::Workflow(name)) => self.begin(now, &name),
             Ok(Meaning::Operator(operator)) => {
@@ -477,13 +487,18 @@ impl Station {
         running.deadline = now + running.session.patience();
         let picture = lock(&self.picture);
         let floor = floor(&self.config, self.operator.as_ref(), self.today, &self.catalogue, &picture);
+        let by_weight = matches!(input, Input::Weight(_));
         let Step { next, outcome } = running.session.step(input, &floor);
         drop(picture);
+        let weight_again =
+            by_weight && matches!(&outcome, Outcome::Refused(why) if *why == self.screen.message);
         match outcome {
             Outcome::Heard(message) => {
                 self.go(now, next);
                 self.signal(Signal::Heard, message);
             }
+            // The same weight that does not fit: said once.
+            Outcome::Refused(_) if weight_again => self.go(now, next),
             Outcome::Refused(message) => {
                 self.go(now, next);
                 self.signal(Signal::Refused, message);
@@ -508,7 +523,15 @@ impl Station {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let Then { next, message, takes_back, code } = then;
-        self.recording = Some(Recording { ticket, events: events.clone(), next, message, takes_back, code });
+        self.recording = Some(Recording {
+            ticket,
+            events: events.clone(),
+            next,
+            message,
+            takes_back,
+            code,
+            weighed: None,
+        });
         self.actions.push_back(Action::Record { ticket, events });
     }
 
@@ -565,48 +588,7 @@ impl Station {
                 self.screen.weight = None;
             }
         }
-        let Some(running) = &mut self.running else { return };
-        match (running.session.weighing(), &running.asking) {
-            (Some(_), None) => {
-                running.asking = Some(Asking { since: now, due: now + WEIGHT_ANSWER_MAX });
-                self.actions.push_back(Action::RequestWeight);
-            }
-            (None, Some(_)) => {
-                // Nobody asks the scale any more, so what it showed last must not stand there as if it were now.
-                running.asking = None;
-                self.screen.weight = None;
-            }
-            _ => {}
-        }
-    }
-
-    fn weigh(&mut self, now: Duration, when: When, reply: Result<Reading, FrameFault>) {
-        let Some(Running { session, asking: Some(asking), .. }) = &mut self.running else { return };
-        let Some(uom) = session.weighing() else { return };
-        let reading = match reply {
-            Ok(reading) => reading,
-            Err(FrameFault { kind: FaultKind::OtherReply, .. }) => return,
-            Err(fault) => {
-                asking.due = now + WEIGHT_POLL;
-                return self.note(format!("the scale: {fault}"));
-            }
-        };
-        let age = Duration::from_millis(u64::from(reading.age_ms));
-        let measured_before_asking = now.saturating_sub(age) < asking.since;
-        match amount::weight(uom, &reading) {
-            Weight::Bookable(_) if measured_before_asking => asking.due = now + WEIGHT_POLL,
-            Weight::Bookable(weighed) => self.step(now, when, None, Input::Weight(weighed)),
-            Weight::NotYet(why) => {
-                asking.due = now + WEIGHT_POLL;
-                self.note(why);
-            }
-            Weight::Refused(why) => {
-                asking.due = now + WEIGHT_ANSWER_MAX;
-                if self.screen.message != why {
-                    self.signal(Signal::Refused, why);
-                }
-            }
-        }
+        self.arrange_weighing(now);
     }
 
     /// For the screen alone.
@@ -636,7 +618,7 @@ impl Station {
         let picture = self.picture();
         let floor = floor(&self.config, self.operator.as_ref(), self.today, &self.catalogue, &picture);
         match (&self.running, &self.interrupted) {
-            (Some(running), _) => running.session.expected(&floor),
+            (Some(running), _) => self.weighing_prompt(running.session.expected(&floor)),
             (None, Some(Interrupted { row, session, .. })) => {
                 let next = session.expected(&floor);
                 format!("{} was interrupted ({next}): YES goes on, NO ends it", row.name())

@@ -26,8 +26,11 @@ fn scans_are_recorded_and_beeped_without_a_broker() {
     assert_eq!(bench.scan(&mut scanner, "SW:WF:RECEIVE"), 2);
     assert_eq!(bench.scan(&mut scanner, "SW:LOC:A-01"), 2);
     assert_eq!(bench.scan(&mut scanner, MUG), GOOD);
-    // Understood, and nothing recorded before it is weighed: two. Then the scale's weight is recorded: one.
+    // Understood, and nothing recorded before it is weighed: two. What lies on the scale may be in the books: three. The
+    // operator says that it is not: two. Then the scale's weight is recorded: one.
     scanner.send(format!("{NUTS}\r").as_bytes());
+    assert_eq!(scanner.await_bytes(5), [7; 5]);
+    scanner.send(b"SW:CMD:WEIGH\r");
     assert_eq!(scanner.await_bytes(3), [7; 3]);
     assert_eq!(bench.scan(&mut scanner, "]E04006381333932"), 3, "a wrong check digit");
 

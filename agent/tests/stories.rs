@@ -12,6 +12,7 @@
 //! task announced 106141411234567897 of PO-8: 480 MUG lot L-7 until 270131
 //! task count C-3 at A-02
 //! bin A-01: 3 MUG                                   what lies there, told by the gateway
+//! scale adam-cbd                                    the station has a scale of this protocol; else mt-sics
 //! codes nobody knows are recorded                   the site's choice; else they are refused
 //! power cut                                         the agent starts anew with what is in the journal
 //! scan ]E04006381333931                             the scanner read this (<GS> is the separator)
@@ -37,7 +38,7 @@ use std::time::Duration;
 use stockwire_agent::catalogue::{Assembler, Catalogue, PartOutcome};
 use stockwire_agent::journal::{Journal, JournalError, MemoryJournal, ReadLimit};
 use stockwire_agent::picture::Picture;
-use stockwire_agent::scale::{self, ScaleDecoder, ScaleOptions};
+use stockwire_agent::scale::{self, ScaleDecoder, ScaleOptions, ScaleProtocol};
 use stockwire_agent::scanner::ReadFault;
 use stockwire_agent::station::{Action, Recorded, Station, StationConfig, Ticket};
 use stockwire_agent::tasks;
@@ -47,7 +48,7 @@ use stockwire_protocol::gs1::{Date, DayZero, Gtin};
 use stockwire_protocol::{
     AgentId, Bin, Body, Catalogue as Part, CatalogueItem, Code, Content, DeviceId, Epoch, Event, ItemId,
     ItemRules, LocationId, Lot, MovementId, PieceWeight, Place, Purpose, Quantity, Reference, Sequence,
-    SiteId, StationId, Task, TaskKind, TaskLine, Tasks, Uom, When,
+    SiteId, StabilitySource, StationId, Task, TaskKind, TaskLine, Tasks, UnitSource, Uom, When,
 };
 
 #[test]
@@ -110,6 +111,7 @@ struct Stage {
     tasks: Vec<Task>,
     bins: Option<Vec<Bin>>,
     unknown: Unknown,
+    scale_protocol: &'static dyn ScaleProtocol,
     picture: Arc<Mutex<Picture>>,
     station: Station,
     scale: Box<dyn ScaleDecoder>,
@@ -128,6 +130,7 @@ impl Stage {
     fn new() -> Self {
         let picture = Arc::new(Mutex::new(Picture::new(site())));
         let nothing = Arc::new(Catalogue::empty(site()));
+        let scale_protocol = scale::find("mt-sics").unwrap();
         Self {
             now: Duration::ZERO,
             items: Vec::new(),
@@ -135,9 +138,10 @@ impl Stage {
             tasks: Vec::new(),
             bins: None,
             unknown: Unknown::Refuse,
-            station: Station::sharing(config(Unknown::Refuse), nothing, Arc::clone(&picture)),
+            station: Station::sharing(config(Unknown::Refuse, scale_protocol), nothing, Arc::clone(&picture)),
             picture,
-            scale: scale::find("mt-sics").unwrap().decoder(&ScaleOptions::default()),
+            scale: scale_protocol.decoder(&ScaleOptions::default()),
+            scale_protocol,
             journal: MemoryJournal::new(Epoch::from_bytes([1; 16])),
             disk: Disk::Works,
             waiting: VecDeque::new(),
@@ -169,6 +173,11 @@ impl Stage {
             }
             "codes" if rest == "nobody knows are recorded" => {
                 self.unknown = Unknown::Record;
+                self.start();
+            }
+            "scale" => {
+                self.scale_protocol = scale::find(rest).unwrap();
+                self.scale = self.scale_protocol.decoder(&ScaleOptions::default());
                 self.start();
             }
             "power" if rest == "cut" => {
@@ -229,7 +238,8 @@ impl Stage {
     fn start(&mut self) {
         let catalogue = Arc::new(Catalogue::empty(site()));
         self.picture = Arc::new(Mutex::new(Picture::new(site())));
-        self.station = Station::sharing(config(self.unknown), catalogue, Arc::clone(&self.picture));
+        self.station =
+            Station::sharing(config(self.unknown, self.scale_protocol), catalogue, Arc::clone(&self.picture));
         self.catalogue();
         self.tell();
         let history = self.history();
@@ -317,7 +327,10 @@ impl Stage {
                 Some(Action::Signal { signal, message }) => {
                     self.happened.push(format!("{}: {message}", signal.as_str()))
                 }
-                Some(Action::RequestWeight) => asked += 1,
+                Some(Action::RequestWeight) => {
+                    self.scale.request();
+                    asked += 1;
+                }
                 Some(Action::Display(screen)) => {
                     let workflow = screen.workflow.unwrap_or("-");
                     let weight = screen.weight.map(|weight| format!(" [{weight}]")).unwrap_or_default();
@@ -361,9 +374,15 @@ fn site() -> SiteId {
     SiteId::new("HAM").unwrap()
 }
 
-fn config(unknown: Unknown) -> StationConfig {
+fn config(unknown: Unknown, scale: &dyn ScaleProtocol) -> StationConfig {
     let agent = AgentId::new("box-1").unwrap();
-    StationConfig { scale: true, unknown, ..StationConfig::new(agent, StationId::new("bench-1").unwrap()) }
+    let scale_prints = scale.prints();
+    StationConfig {
+        scale: true,
+        scale_prints,
+        unknown,
+        ..StationConfig::new(agent, StationId::new("bench-1").unwrap())
+    }
 }
 
 /// `needs lot expiry / weighs 0.25 kg +- 0.01 / recalled L-6 / pack 14006381333938 of 12`
@@ -482,6 +501,11 @@ fn print(body: &Body) -> String {
     add("condition", details.disposition.map(|disposition| disposition.as_str().into()));
     add("why", details.reason.as_ref().map(ToString::to_string));
     add("order", details.reference.as_ref().map(ToString::to_string));
+    add("gross", details.weighing.map(|weighing| weighing.gross.decimal()));
+    add("tare", details.weighing.map(|weighing| weighing.tare.decimal()));
+    let (stability, unit) = (details.stability_source, details.unit_source);
+    add("stability", (stability != StabilitySource::Reported).then(|| stability.as_str().into()));
+    add("unit", (unit != UnitSource::Reported).then(|| unit.as_str().into()));
     add("by", details.operator.as_ref().map(ToString::to_string));
     let exceptions: Vec<_> = details.exceptions.iter().map(|exception| exception.as_str()).collect();
     add("although", (!exceptions.is_empty()).then(|| exceptions.join(" ")));

@@ -52,7 +52,10 @@ pub use ids::{
     AgentId, ChannelId, CorrelationId, DeviceId, Epoch, IdError, ItemId, LocationId, Lot, MovementId,
     OperatorId, Reason, Reference, Sequence, SerialNumber, SiteId, Sku, StationId,
 };
-pub use movement::{BizStep, Correction, CorrectionReason, Details, Disposition, Movement, Place, Weighing};
+pub use movement::{
+    BizStep, Correction, CorrectionReason, Details, Disposition, Movement, Place, StabilitySource,
+    UnitSource, Weighing,
+};
 pub use quantity::{Quantity, QuantityError, Uom};
 pub use task::{AsOf, Bin, Task, TaskKind, TaskLine, Tasks, TasksSince};
 pub use time::When;

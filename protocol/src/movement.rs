@@ -42,6 +42,10 @@ pub struct Details {
     pub license_plate: Option<Sscc>,
     /// What the scale said, kept apart from the booked quantity.
     pub weighing: Option<Weighing>,
+    /// Who vouches that the load stood still; means nothing where nothing was weighed.
+    pub stability_source: StabilitySource,
+    /// Who says in which unit the scale weighs; means nothing where nothing was weighed.
+    pub unit_source: UnitSource,
     /// Condition of the stock; `None` is ordinary stock.
     pub disposition: Option<Disposition>,
     /// Order, purchase order or delivery note.
@@ -200,6 +204,71 @@ pub struct Weighing {
     pub tare: Quantity,
     /// The goods.
     pub net: Quantity,
+}
+
+/// Who vouches that a load stood still when it was weighed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum StabilitySource {
+    /// The scale said so; not written on the wire.
+    #[default]
+    Reported,
+    /// The agent concluded it from readings that did not change.
+    Inferred,
+    /// The operator: the scale tells nothing about it.
+    Confirmed,
+}
+
+impl StabilitySource {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Inferred => "inferred",
+            Self::Confirmed => "confirmed",
+        }
+    }
+
+    /// `None` for what is not written.
+    pub(crate) fn wire(self) -> Option<u8> {
+        match self {
+            Self::Reported => None,
+            Self::Inferred => Some(1),
+            Self::Confirmed => Some(2),
+        }
+    }
+
+    pub(crate) fn from_wire(number: Option<u8>) -> Option<Self> {
+        [Self::Reported, Self::Inferred, Self::Confirmed].into_iter().find(|source| source.wire() == number)
+    }
+}
+
+/// Who says in which unit a scale weighs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UnitSource {
+    /// The scale said so; not written on the wire.
+    #[default]
+    Reported,
+    /// It stands in the agent's configuration.
+    Configured,
+}
+
+impl UnitSource {
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Configured => "configured",
+        }
+    }
+
+    /// `None` for what is not written.
+    pub(crate) fn wire(self) -> Option<u8> {
+        (self == Self::Configured).then_some(1)
+    }
+
+    pub(crate) fn from_wire(number: Option<u8>) -> Option<Self> {
+        [Self::Reported, Self::Configured].into_iter().find(|source| source.wire() == number)
+    }
 }
 
 /// That this movement undoes an earlier one.

@@ -274,6 +274,38 @@ fn unresolved(what: Purpose) -> Event {
 }
 
 #[test]
+fn weights_say_who_vouches_for_them() {
+    let mut weighed = moved(
+        0,
+        BizStep::Receiving,
+        Quantity { steps: 1_250_000, uom: Uom::Kilogram },
+        Place::Supplier,
+        at("A-01"),
+    );
+    let bytes = weighed.encode().len();
+    let sources = [StabilitySource::Reported, StabilitySource::Inferred, StabilitySource::Confirmed];
+    for (more, stability_source) in [0, 2, 2].into_iter().zip(sources) {
+        if let Body::Movement(movement) = &mut weighed.body {
+            movement.details = Details { stability_source, ..Details::default() };
+        }
+        let encoded = weighed.encode();
+        assert_eq!((encoded.len(), Event::decode(&encoded).as_ref()), (bytes + more, Ok(&weighed)));
+    }
+    if let Body::Movement(movement) = &mut weighed.body {
+        movement.details.unit_source = UnitSource::Configured;
+    }
+    check("row-weighed", weighed.clone());
+    // What is not written has no number, and there are no others.
+    let good = weighed.encode();
+    let at = good.windows(4).position(|bytes| bytes == [0x0e, 2, 0x0f, 1]).unwrap();
+    for (place, number) in [(at + 1, 0), (at + 1, 3), (at + 3, 0), (at + 3, 2)] {
+        let mut bad = good.clone();
+        bad[place] = number;
+        assert!(Event::decode(&bad).is_err(), "{number} at {place}");
+    }
+}
+
+#[test]
 fn facts_about_plates_exceptions_and_unknown_codes_keep_their_bytes() {
     let mut settled = received();
     if let Body::Movement(movement) = &mut settled.body {
@@ -356,6 +388,8 @@ fn the_greatest_event_fits_its_limit() {
         details.operator = Some(OperatorId::new(wide(OperatorId::LENGTH_MAX)).unwrap());
         details.correlation = Some(CorrelationId::new(wide(CorrelationId::LENGTH_MAX)).unwrap());
         details.reason = Some(Reason::new(wide(Reason::LENGTH_MAX)).unwrap());
+        details.stability_source = StabilitySource::Confirmed;
+        details.unit_source = UnitSource::Configured;
         details.exceptions = vec![
             Exception::Expired,
             Exception::Recalled,

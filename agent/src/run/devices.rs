@@ -12,8 +12,8 @@ use crate::health::{DeviceHealth, DeviceState, Fault};
 use crate::io::serial::{Closed, PortEvent, PortWriter};
 use crate::journal::JournalError;
 use crate::port::PortName;
-use crate::scale::ScaleDecoder;
 use crate::scale::diagnosis::{Diagnosis, Evidence};
+use crate::scale::{FaultKind, FrameFault, ScaleDecoder};
 use crate::scanner::{LineCounts, ScannerDecoder, Source};
 use crate::station::{self, Action, Recorded, Screen, SharedPicture, Station, Ticket};
 use crate::watch::glance::{Glance, Glimpse};
@@ -63,6 +63,8 @@ struct ScaleLine {
     counts: LineCounts,
     /// What came over its line, to tell what is wrong with it.
     evidence: Evidence,
+    /// When one that sends by itself is silent, unless it sends before; `None` when it is asked, gone or silent.
+    silent_at: Option<Duration>,
 }
 
 /// A port, and what is known about it.
@@ -92,6 +94,7 @@ impl Place {
             station: station.name.clone(),
             bounce,
             scale: station.scale.is_some(),
+            scale_prints: station.scale.as_ref().is_some_and(|scale| scale.protocol.prints()),
             site_gln: config.site_gln,
             unknown: station.unknown,
             variable_measure: config.variable_measure,
@@ -108,6 +111,7 @@ impl Place {
             line: Line::new(open(Slot::Scale)),
             counts: LineCounts::default(),
             evidence: Evidence::default(),
+            silent_at: None,
             config: scale.clone(),
         });
         Self {
@@ -206,22 +210,26 @@ impl Place {
 
     fn handle_scale(&mut self, now: Duration, when: When, event: PortEvent) {
         let Some(scale) = &mut self.scale else { return };
-        let device = scale.config.device.as_str();
+        let device = scale.config.device.clone();
+        let device = device.as_str();
         match event {
             PortEvent::Opened => {
                 scale.decoder = scale.config.protocol.decoder(&scale.config.options);
                 scale.evidence.handle_opened();
+                scale.await_bytes(now);
                 scale.line.opened(&self.name, device);
             }
             PortEvent::Closed(closed) => {
                 scale.decoder.handle_end();
                 scale.evidence.handle_closed();
-                self.glance.handle_scale_lost();
+                scale.silent_at = None;
                 scale.line.lost(&self.name, device, closed);
+                self.lose_weight();
             }
             PortEvent::Bytes(bytes) => {
                 scale.line.note(&bytes);
                 scale.evidence.handle_bytes(&bytes);
+                scale.await_bytes(now);
                 scale.decoder.handle_bytes(now, &bytes)
             }
         }
@@ -230,19 +238,24 @@ impl Place {
 
     fn poll_weights(&mut self, now: Duration, when: When) {
         let Some(scale) = &mut self.scale else { return };
-        let device = scale.config.device.as_str();
-        if let Some(bytes) = scale.decoder.poll_transmit() {
-            scale.line.write(bytes);
-        }
+        let device = scale.config.device.clone();
+        let device = device.as_str();
+        scale.transmit();
         while let Some(reply) = scale.decoder.poll_reply() {
+            // What a reply asks to be answered with, such as a capture's acknowledgement, goes out at once.
+            scale.transmit();
             scale.evidence.handle_reply(&reply);
             match &reply {
                 Ok(_) => {
                     scale.counts.reads += 1;
                     scale.line.last_fault = None;
                 }
+                Err(FrameFault { kind: FaultKind::OtherReply, .. }) => {}
                 Err(fault) => {
                     scale.counts.faults += 1;
+                    if fault.kind.is_damage() {
+                        scale.counts.garbage_bytes += fault.bytes as u64;
+                    }
                     scale.line.fault(now, &self.name, device, fault.to_string(), fault.kind.hint());
                 }
             }
@@ -254,7 +267,8 @@ impl Place {
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
         let decoders = self.scanners.iter().filter_map(ScannerLine::poll_timeout);
         let scale = self.scale.as_ref().and_then(|scale| scale.decoder.poll_timeout());
-        decoders.chain(scale).chain(self.station.poll_timeout()).min()
+        let silence = self.scale.as_ref().and_then(|scale| scale.silent_at);
+        decoders.chain(scale).chain(silence).chain(self.station.poll_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Duration, when: When) {
@@ -268,9 +282,26 @@ impl Place {
         if let Some(scale) = &mut self.scale {
             scale.decoder.handle_timeout(now);
             self.poll_weights(now, when);
+            self.notice_silence(now);
         }
         self.station.handle_timeout(now);
         self.act(now, None);
+    }
+
+    /// A scale that sends by itself and has stopped: what it sent last is no weight of now.
+    fn notice_silence(&mut self, now: Duration) {
+        let Some(scale) = &mut self.scale else { return };
+        let Some(pause_max) = scale.config.protocol.pause_max() else { return };
+        let Some(due) = scale.silent_at.take_if(|due| now >= *due) else { return };
+        let device = scale.config.device.as_str();
+        tracing::warn!(station = self.name, device, after = ?pause_max, "the scale sends no more");
+        scale.evidence.handle_silence(due.saturating_sub(pause_max));
+        self.lose_weight();
+    }
+
+    fn lose_weight(&mut self) {
+        self.glance.handle_scale_lost();
+        self.station.handle_scale_lost();
     }
 
     /// What waits for the journal.
@@ -385,6 +416,18 @@ fn diagnosis_state(diagnosis: &Diagnosis) -> DeviceState {
         Diagnosis::Parity { .. } => DeviceState::Parity,
         Diagnosis::WrongSpeed => DeviceState::WrongSpeed,
         Diagnosis::Garbage { .. } => DeviceState::Garbage,
+    }
+}
+
+impl ScaleLine {
+    fn await_bytes(&mut self, now: Duration) {
+        self.silent_at = self.config.protocol.pause_max().map(|pause| now + pause);
+    }
+
+    fn transmit(&mut self) {
+        while let Some(bytes) = self.decoder.poll_transmit() {
+            self.line.write(bytes);
+        }
     }
 }
 

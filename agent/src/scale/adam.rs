@@ -10,7 +10,7 @@
 //! says `S` when it is stable; what stands there otherwise is not in the manual, so that anything else counts as moving.
 //! What it sends for an overload is not in the manual either. Line: 9600 8N1, selectable.
 //! **CBD.** `P` is the print key: a load is printed once, when it is new and not zero, and a repetition only beeps. So it
-//! is asked again only every few seconds, and it cannot be watched until it stands still: that the one weight it prints
+//! is asked when the operator says so (WEIGH) and never watched, neither until it stands still nor until it is empty: that the one weight it prints
 //! is a stable one is concluded from this behaviour, no manual says it, and it is marked as inferred. Newer models write
 //! `ST` or `US` before it. Totals, counts and unit weights of a longer print-out are no weights. Line: 4800 8N1.
 //! Source: Adam CPWplus manual p.15-16 (2008, 2010); AZextra manual p.14, CBDa manual p.27, CBK p.20, HCB p.28, CBW p.19;
@@ -122,6 +122,10 @@ impl ScaleProtocol for Cbd {
 
     fn line(&self) -> LineSettings {
         LineSettings { baud: 4_800, ..LineSettings::DEFAULT }
+    }
+
+    fn prints(&self) -> bool {
+        true
     }
 
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {

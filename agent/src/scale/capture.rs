@@ -10,7 +10,8 @@
 //!
 //! A scale shows the goods of the last movement until somebody lifts them. So a weight counts once: after it was used
 //! the platform must have been seen empty before the next one is taken, or the operator says that what lies there is
-//! new. It begins occupied, because nobody knows what was weighed before a restart.
+//! new. It begins occupied, because nobody knows what was weighed before a restart. Where a scale does not tell whether
+//! the load is still, the same confirmation vouches for that.
 
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub const AGE_MAX: Duration = Duration::from_millis(1_000);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Capture {
     platform: Platform,
+    /// The operator vouches for what lies there, until it is used or lifted.
+    confirmed: bool,
     /// Only what was measured after this counts: the operator saw the question then.
     since: Duration,
 }
@@ -31,8 +34,17 @@ pub struct Capture {
 enum Platform {
     /// What lies there may be in the books already.
     Occupied,
-    /// It was empty since, or the operator vouches for what lies there.
+    /// It was empty since.
     Free,
+}
+
+/// What the operator vouched for, and the scale did not show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Vouched {
+    /// That what lies there is new: the platform was not seen empty before.
+    pub platform: bool,
+    /// That it stands still.
+    pub stability: bool,
 }
 
 /// Why a reading is not taken.
@@ -46,8 +58,10 @@ pub enum Wait {
     Moving,
     /// Nobody tells whether it is stable, and that will not change by waiting.
     StabilityUnknown,
-    /// Measured too long ago, or before the question.
+    /// Measured too long ago.
     Old,
+    /// Measured before the question.
+    Early,
     /// There is nothing on the platform.
     Empty,
     /// The goods of the last weight were not seen to leave. The operator may confirm.
@@ -64,18 +78,26 @@ impl Wait {
             Wait::NoWeight => "the scale shows no weight",
             Wait::Moving => "the weight is not stable yet",
             Wait::StabilityUnknown => "the scale does not tell whether the weight is stable",
+            Wait::Early => "the weight is from before the question",
             Wait::Old => "the weight is old: lift the goods and put them back",
             Wait::Empty => "put the goods on the scale",
-            Wait::Occupied => {
-                "weighed before: lift the goods and put them back, or confirm that they are new"
-            }
+            Wait::Occupied => "the scale was not empty before this weight",
+        }
+    }
+
+    /// What the operator should do now, where waiting does not help and WEIGH does.
+    pub fn prompt(self) -> Option<&'static str> {
+        match self {
+            Wait::StabilityUnknown => Some("wait until the weight stands still, then scan WEIGH"),
+            Wait::Occupied => Some("take the last goods off the scale, or scan WEIGH to confirm"),
+            _ => None,
         }
     }
 }
 
 impl Default for Capture {
     fn default() -> Self {
-        Self { platform: Platform::Occupied, since: Duration::ZERO }
+        Self { platform: Platform::Occupied, confirmed: false, since: Duration::ZERO }
     }
 }
 
@@ -89,41 +111,57 @@ impl Capture {
     ///
     /// # Errors
     /// When it may not enter a movement.
-    pub fn handle_reading(&mut self, now: Duration, reading: &Reading) -> Result<(), Wait> {
+    pub fn handle_reading(&mut self, now: Duration, reading: &Reading) -> Result<Vouched, Wait> {
         if is_empty(reading) {
-            self.platform = Platform::Free;
+            (self.platform, self.confirmed) = (Platform::Free, false);
         }
         match reading.range {
             range @ (Range::Over | Range::Under | Range::ZeroError) => return Err(Wait::OutOfRange(range)),
             Range::Ok | Range::Unknown => {}
         }
         let value = reading.value.ok_or(Wait::NoWeight)?;
-        match reading.stability {
-            Stability::Stable => {}
-            Stability::Moving => return Err(Wait::Moving),
-            Stability::Unknown => return Err(Wait::StabilityUnknown),
+        if reading.stability == Stability::Moving {
+            return Err(Wait::Moving);
         }
         let age = Duration::from_millis(u64::from(reading.age_ms));
-        if age > AGE_MAX || now.saturating_sub(age) < self.since {
+        if age > AGE_MAX {
             return Err(Wait::Old);
+        }
+        if now.saturating_sub(age) < self.since {
+            return Err(Wait::Early);
         }
         if value.steps <= 0 {
             return Err(Wait::Empty);
         }
-        match self.platform {
-            Platform::Free => Ok(()),
-            Platform::Occupied => Err(Wait::Occupied),
+        let vouched = Vouched {
+            platform: self.platform == Platform::Occupied,
+            stability: reading.stability == Stability::Unknown,
+        };
+        match vouched {
+            Vouched { platform: true, .. } if !self.confirmed => Err(Wait::Occupied),
+            Vouched { stability: true, .. } if !self.confirmed => Err(Wait::StabilityUnknown),
+            vouched => Ok(vouched),
         }
     }
 
-    /// A weight became part of a movement that is in the journal.
+    /// A weight went into a movement. When that could not be stored, the state before is to be taken again.
     pub fn handle_used(&mut self) {
-        self.platform = Platform::Occupied;
+        (self.platform, self.confirmed) = (Platform::Occupied, false);
     }
 
-    /// The operator says that what lies on the platform is not in the books.
-    pub fn handle_confirmed(&mut self) {
-        self.platform = Platform::Free;
+    /// The operator says that what lies on the platform from now on is new and stands still.
+    pub fn handle_confirmed(&mut self, now: Duration) {
+        (self.confirmed, self.since) = (true, now);
+    }
+
+    /// No weight is wanted any more: a confirmation was for the one that was.
+    pub fn handle_unwanted(&mut self) {
+        self.confirmed = false;
+    }
+
+    /// Whether the operator's word stands.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed
     }
 
     /// Whether the platform must still be seen empty: a scale that is polled is then asked although no weight is
@@ -155,6 +193,11 @@ mod tests {
         Reading { stability: Stability::Stable, stability_source: Source::Reported, ..shown }
     }
 
+    /// Nobody had to vouch for anything.
+    const SEEN: Result<Vouched, Wait> = Ok(Vouched { platform: false, stability: false });
+    /// The operator vouched for the platform.
+    const TOLD: Result<Vouched, Wait> = Ok(Vouched { platform: true, stability: false });
+
     fn moving(value: &str) -> Reading {
         Reading { stability: Stability::Moving, ..stable(value) }
     }
@@ -164,7 +207,7 @@ mod tests {
     }
 
     /// Readings, one a second, and what becomes of each; `Ok` ones are used.
-    fn check(readings: &[Reading], expected: &[Result<(), Wait>]) {
+    fn check(readings: &[Reading], expected: &[Result<Vouched, Wait>]) {
         let mut capture = Capture::default();
         let seen = readings.iter().zip(1..).map(|(reading, s)| {
             let judged = capture.handle_reading(Duration::from_secs(s), reading);
@@ -183,12 +226,12 @@ mod tests {
             &[nothing.clone(), one.clone(), one.clone(), two.clone(), nothing, two],
             &[
                 Err(Wait::Empty),
-                Ok(()),
+                SEEN,
                 Err(Wait::Occupied),
                 // More was put on top: it is not weighed alone.
                 Err(Wait::Occupied),
                 Err(Wait::Empty),
-                Ok(()),
+                SEEN,
             ],
         );
     }
@@ -198,22 +241,47 @@ mod tests {
         check(&[stable("1.000")], &[Err(Wait::Occupied)]);
         let mut capture = Capture::default();
         assert!(capture.wants_empty());
-        capture.handle_confirmed();
-        assert!(!capture.wants_empty());
-        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), Ok(()));
-        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), Ok(()), "until it is used");
+        capture.handle_confirmed(Duration::ZERO);
+        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), TOLD);
+        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), TOLD, "until it is used");
         capture.handle_used();
         assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), Err(Wait::Occupied));
+        // The word was for what lay there.
+        capture.handle_confirmed(Duration::ZERO);
+        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("0.000")), Err(Wait::Empty));
+        assert!(!capture.is_confirmed() && !capture.wants_empty());
+        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), SEEN);
+        // And for the question at hand.
+        capture.handle_used();
+        capture.handle_confirmed(Duration::ZERO);
+        capture.handle_unwanted();
+        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("1.000")), Err(Wait::Occupied));
+    }
+
+    #[test]
+    fn where_the_scale_does_not_tell_whether_it_is_still_the_operator_does() {
+        let unknown = |value| Reading { stability: Stability::Unknown, ..stable(value) };
+        let mut capture = Capture::default();
+        let show = |capture: &mut Capture, value| capture.handle_reading(Duration::ZERO, &unknown(value));
+        assert_eq!(show(&mut capture, "0.000"), Err(Wait::Empty));
+        assert_eq!(show(&mut capture, "1.000"), Err(Wait::StabilityUnknown));
+        capture.handle_confirmed(Duration::ZERO);
+        assert_eq!(show(&mut capture, "1.000"), Ok(Vouched { platform: false, stability: true }));
+        capture.handle_used();
+        assert_eq!(show(&mut capture, "1.000"), Err(Wait::Occupied), "before anything else");
+        capture.handle_confirmed(Duration::ZERO);
+        assert_eq!(show(&mut capture, "1.000"), Ok(Vouched { platform: true, stability: true }));
+        assert_eq!(capture.handle_reading(Duration::ZERO, &moving("1.000")), Err(Wait::Moving));
     }
 
     #[test]
     fn an_empty_platform_is_known_by_zero_by_less_than_zero_and_while_it_moves() {
         let at_zero = Reading { zero: Some(true), ..status(Range::Ok) };
         let one = || stable("1.000");
-        check(&[moving("0.000"), one()], &[Err(Wait::Moving), Ok(())]);
-        check(&[stable("-0.250"), one()], &[Err(Wait::Empty), Ok(())]);
-        check(&[at_zero, one()], &[Err(Wait::NoWeight), Ok(())]);
-        check(&[status(Range::Under), one()], &[Err(Wait::OutOfRange(Range::Under)), Ok(())]);
+        check(&[moving("0.000"), one()], &[Err(Wait::Moving), SEEN]);
+        check(&[stable("-0.250"), one()], &[Err(Wait::Empty), SEEN]);
+        check(&[at_zero, one()], &[Err(Wait::NoWeight), SEEN]);
+        check(&[status(Range::Under), one()], &[Err(Wait::OutOfRange(Range::Under)), SEEN]);
         // None of these says that anything was lifted.
         for other in [status(Range::Ok), status(Range::Over), status(Range::Unknown), moving("0.002")] {
             let mut capture = Capture::default();
@@ -226,19 +294,20 @@ mod tests {
     fn only_stable_fresh_weights_in_range() {
         let good = stable("1.000");
         let cases = [
-            (good.clone(), Ok(())),
+            (good.clone(), SEEN),
             (Reading { stability: Stability::Moving, ..good.clone() }, Err(Wait::Moving)),
             (Reading { stability: Stability::Unknown, ..good.clone() }, Err(Wait::StabilityUnknown)),
+            (stable("-1.000"), Err(Wait::Empty)),
             (Reading { range: Range::Over, ..good.clone() }, Err(Wait::OutOfRange(Range::Over))),
             (Reading { range: Range::ZeroError, ..good.clone() }, Err(Wait::OutOfRange(Range::ZeroError))),
-            (Reading { range: Range::Unknown, ..good.clone() }, Ok(())),
-            (Reading { age_ms: 1_000, ..good.clone() }, Ok(())),
+            (Reading { range: Range::Unknown, ..good.clone() }, SEEN),
+            (Reading { age_ms: 1_000, ..good.clone() }, SEEN),
             (Reading { age_ms: 1_001, ..good.clone() }, Err(Wait::Old)),
             (status(Range::Ok), Err(Wait::NoWeight)),
         ];
         for (reading, expected) in cases {
             let mut capture = Capture::default();
-            capture.handle_confirmed();
+            assert_eq!(capture.handle_reading(Duration::ZERO, &stable("0.000")), Err(Wait::Empty));
             assert_eq!(capture.handle_reading(Duration::from_secs(9), &reading), expected, "{reading:?}");
         }
     }
@@ -246,11 +315,11 @@ mod tests {
     #[test]
     fn what_was_measured_before_the_question_is_old() {
         let mut capture = Capture::default();
-        capture.handle_confirmed();
+        assert_eq!(capture.handle_reading(Duration::ZERO, &stable("0.000")), Err(Wait::Empty));
         capture.handle_wanted(Duration::from_millis(5_000));
         let aged = Reading { age_ms: 200, ..stable("1.000") };
-        assert_eq!(capture.handle_reading(Duration::from_millis(5_199), &aged), Err(Wait::Old));
-        assert_eq!(capture.handle_reading(Duration::from_millis(5_200), &aged), Ok(()));
+        assert_eq!(capture.handle_reading(Duration::from_millis(5_199), &aged), Err(Wait::Early));
+        assert_eq!(capture.handle_reading(Duration::from_millis(5_200), &aged), SEEN);
     }
 
     /// What a platform and its operator do, without saying it to the judge.
@@ -277,13 +346,13 @@ mod tests {
         #[test]
         fn no_load_is_used_twice(events in proptest::collection::vec(floor(), 0..60)) {
             let mut capture = Capture::default();
-            let (mut grams, mut cleared) = (0, false);
+            let (mut grams, mut cleared, mut confirmed) = (0, false, false);
             for event in events {
                 match event {
                     Floor::Put(load) => grams = load,
                     Floor::Confirm => {
-                        capture.handle_confirmed();
-                        cleared = true;
+                        capture.handle_confirmed(Duration::ZERO);
+                        confirmed = true;
                     }
                     Floor::Shown(stability, range) => {
                         let shown = Shown { steps: grams, decimals: 3 };
@@ -292,12 +361,16 @@ mod tests {
                             Range::Ok | Range::Unknown => Reading { stability, range, ..weight },
                             _ => Reading::status(stability, range, b""),
                         };
-                        cleared |= range == Range::Under;
-                        cleared |= grams == 0 && reading.value.is_some();
-                        if capture.handle_reading(Duration::ZERO, &reading).is_ok() {
-                            prop_assert!(cleared && grams > 0 && stability == Stability::Stable);
+                        if range == Range::Under || (grams == 0 && reading.value.is_some()) {
+                            (cleared, confirmed) = (true, false);
+                        }
+                        if let Ok(vouched) = capture.handle_reading(Duration::ZERO, &reading) {
+                            prop_assert!(grams > 0 && stability != Stability::Moving);
+                            let still = stability == Stability::Stable;
+                            prop_assert_eq!(vouched, Vouched { platform: !cleared, stability: !still });
+                            prop_assert!(confirmed || (cleared && still));
                             capture.handle_used();
-                            cleared = false;
+                            (cleared, confirmed) = (false, false);
                         }
                     }
                 }

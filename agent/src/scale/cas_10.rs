@@ -34,6 +34,12 @@ impl ScaleProtocol for Cas10 {
         LineSettings::DEFAULT
     }
 
+    fn pause_max(&self) -> Option<Duration> {
+        // The rate is not in the manuals. Indicators send with each conversion, several times a second; at 1200 baud,
+        // their slowest, a frame takes 83 ms.
+        Some(Duration::from_secs(3))
+    }
+
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
         Box::new(Framed::new(Bare { options: *options, still: Still::default() }))
     }

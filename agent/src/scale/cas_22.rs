@@ -39,6 +39,12 @@ impl ScaleProtocol for Cas22 {
         LineSettings::DEFAULT
     }
 
+    fn pause_max(&self) -> Option<Duration> {
+        // The rate is not in the manuals. Indicators send with each conversion, several times a second; at 1200 baud,
+        // their slowest, a frame takes 183 ms.
+        Some(Duration::from_secs(3))
+    }
+
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
         Box::new(Framed::new(Indicator { options: *options }))
     }

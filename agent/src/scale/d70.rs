@@ -40,6 +40,11 @@ impl ScaleProtocol for D70 {
         LineSettings { baud: 4_800, data_bits: 7, parity: Parity::Even, stop_bits: 2 }
     }
 
+    fn pause_max(&self) -> Option<Duration> {
+        // A string every 400 ms at 4800 baud, its pause of 300 ms included: five of them are missing then.
+        Some(Duration::from_secs(2))
+    }
+
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
         Box::new(Framed::new(Extended { options: *options }))
     }

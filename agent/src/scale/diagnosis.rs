@@ -3,6 +3,7 @@
 //! ```text
 //!  the port is not there                                          -> unplugged
 //!  it is open, the scale was asked, and nothing came              -> silent
+//!  it is open, the scale sends by itself, and it has stopped      -> silent
 //!  bytes that another protocol understands                        -> another protocol, by name
 //!  the eighth bit is a parity bit, or parity errors read as 00    -> parity mistake
 //!  mostly bytes that no protocol uses (00, F8, FF ...)            -> wrong speed
@@ -27,9 +28,9 @@ pub enum Diagnosis {
     Unknown,
     /// The port is not there.
     Unplugged,
-    /// The scale was asked and says nothing at all.
+    /// The scale was asked, or sends by itself, and says nothing at all.
     Silent {
-        /// Since it was first asked in vain.
+        /// Since it was first asked in vain, or last heard.
         waited: Duration,
     },
     /// Data bits or parity are set differently at the two ends.
@@ -136,6 +137,8 @@ pub struct Evidence {
     open: bool,
     /// When it was first asked without anything having come since.
     asked: Option<Duration>,
+    /// It sends by itself, and nothing has come since then, which is too long.
+    fell_silent: Option<Duration>,
     /// The last thing that came was a reading.
     reading: bool,
     /// What came since the last reading; at most [`EVIDENCE_BYTES_MAX`].
@@ -158,10 +161,15 @@ impl Evidence {
         self.asked.get_or_insert(now);
     }
 
+    /// It sends by itself, and has sent nothing since then: longer than it ever pauses.
+    pub fn handle_silence(&mut self, since: Duration) {
+        self.fell_silent = Some(since);
+    }
+
     /// What came, before the decoder makes something of it.
     pub fn handle_bytes(&mut self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.asked = None;
+            (self.asked, self.fell_silent) = (None, None);
         }
         let kept = &bytes[bytes.len().saturating_sub(EVIDENCE_BYTES_MAX)..];
         let excess = (self.bytes.len() + kept.len()).saturating_sub(EVIDENCE_BYTES_MAX);
@@ -190,6 +198,9 @@ impl Evidence {
             && waited >= SILENT_AFTER
         {
             return Diagnosis::Silent { waited };
+        }
+        if let Some(since) = self.fell_silent {
+            return Diagnosis::Silent { waited: now.saturating_sub(since) };
         }
         let bytes: Vec<u8> = self.bytes.iter().copied().collect();
         match self.reading {
@@ -406,7 +417,9 @@ mod tests {
         evidence.handle_request(seconds(2));
         assert_eq!(judge(&evidence, 3), Diagnosis::Unknown);
         assert_eq!(judge(&evidence, 4), Diagnosis::Silent { waited: seconds(3) });
-        let fault = Err(FrameFault { kind: FaultKind::Noise, raw: vec![] });
+        evidence.handle_silence(seconds(3));
+        assert_eq!(judge(&evidence, 4), Diagnosis::Silent { waited: seconds(3) }, "asked before that");
+        let fault = Err(FrameFault { kind: FaultKind::Noise, raw: vec![], bytes: 0 });
         evidence.handle_bytes(&[0xf8; 5_000]);
         evidence.handle_reply(&fault);
         assert_eq!(evidence.bytes.len(), EVIDENCE_BYTES_MAX);

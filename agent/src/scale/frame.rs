@@ -173,13 +173,13 @@ impl<G: Grammar> Framed<G> {
         match reply {
             Err(kind) if G::MARKED && kind.is_damage() => self.lose(1, kind),
             reply => {
-                let raw = frame.to_vec();
+                let (raw, bytes) = (frame.to_vec(), len);
                 self.buffer.drain(..len + end);
                 self.tell_lost();
                 match reply {
                     Ok(Some(reading)) => self.replies.push_back(Ok(reading)),
                     Ok(None) => {}
-                    Err(kind) => self.replies.push_back(Err(FrameFault { kind, raw })),
+                    Err(kind) => self.replies.push_back(Err(FrameFault { kind, raw, bytes })),
                 }
             }
         }
@@ -200,12 +200,12 @@ impl<G: Grammar> Framed<G> {
     }
 
     fn tell_lost(&mut self) {
-        if let Some(Lost { kind, raw, .. }) = self.lost.take() {
+        if let Some(Lost { kind, raw, bytes }) = self.lost.take() {
             let kind = match kind {
                 FaultKind::Noise if G::SEVEN_BIT && !raw.is_ascii() => FaultKind::Parity,
                 kind => kind,
             };
-            self.replies.push_back(Err(FrameFault { kind, raw }));
+            self.replies.push_back(Err(FrameFault { kind, raw, bytes }));
         }
     }
 
@@ -215,8 +215,9 @@ impl<G: Grammar> Framed<G> {
         self.overlong = false;
         if !self.buffer.is_empty() {
             let raw = mem::take(&mut self.buffer);
+            let bytes = raw.len();
             let kind = if G::SEVEN_BIT && !raw.is_ascii() { FaultKind::Parity } else { FaultKind::Truncated };
-            self.replies.push_back(Err(FrameFault { kind, raw }));
+            self.replies.push_back(Err(FrameFault { kind, raw, bytes }));
         }
     }
 }

@@ -161,12 +161,14 @@ impl Decoder {
     }
 
     fn weight(&mut self, weight: Weight, capture: Option<Sequence>, raw: Vec<u8>) {
-        let reading = read(&weight, &raw).map_err(|kind| FrameFault { kind, raw });
+        let bytes = raw.len();
+        let reading = read(&weight, &raw).map_err(|kind| FrameFault { kind, raw, bytes });
         self.replies.push_back(Reply { reading, capture });
     }
 
     fn fault(&mut self, kind: FaultKind, raw: Vec<u8>) {
-        self.replies.push_back(Reply { reading: Err(FrameFault { kind, raw }), capture: None });
+        let bytes = raw.len();
+        self.replies.push_back(Reply { reading: Err(FrameFault { kind, raw, bytes }), capture: None });
     }
 }
 

@@ -78,6 +78,17 @@ pub trait ScaleProtocol: Sync {
     /// How these scales leave the factory.
     fn line(&self) -> LineSettings;
 
+    /// For a scale that sends by itself: how long it never pauses, so that after it the last weight is none of now and
+    /// the scale counts as silent. `None`: it is asked.
+    fn pause_max(&self) -> Option<Duration> {
+        None
+    }
+
+    /// It prints a load once, and an empty platform never: to be asked when the operator says so, and not over and over.
+    fn prints(&self) -> bool {
+        false
+    }
+
     /// Which of [`ScaleOptions`], besides the unit, mean anything to it: setting another one is a mistake.
     fn options(&self) -> &'static [&'static str] {
         &[]
@@ -194,6 +205,8 @@ mod tests {
                 row.name()
             );
             assert!(find(row.name()).is_some() && !row.title().is_empty());
+            let asked = row.decoder(&ScaleOptions::default()).request().is_some();
+            assert_eq!(asked, row.pause_max().is_none(), "{}: asked, or awaited", row.name());
         }
         assert!(find("no-such-scale").is_none());
     }

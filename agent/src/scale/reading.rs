@@ -245,6 +245,8 @@ pub struct FrameFault {
     pub kind: FaultKind,
     /// Its bytes, as far as they were kept.
     pub raw: Vec<u8>,
+    /// How many they were.
+    pub bytes: usize,
 }
 
 /// What is wrong with a frame.

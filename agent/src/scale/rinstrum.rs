@@ -38,6 +38,12 @@ impl ScaleProtocol for Rinstrum {
         LineSettings::DEFAULT
     }
 
+    fn pause_max(&self) -> Option<Duration> {
+        // The rate is that of the display or slower by a setting of the menu, and not in the manuals; at 1200 baud a
+        // frame takes 142 ms.
+        Some(Duration::from_secs(3))
+    }
+
     fn decoder(&self, options: &ScaleOptions) -> Box<dyn ScaleDecoder> {
         Box::new(Framed::new(Format2 { options: *options }))
     }

@@ -46,6 +46,11 @@ impl ScaleProtocol for ToledoContinuous {
         LineSettings { data_bits: 7, parity: Parity::Even, ..LineSettings::DEFAULT }
     }
 
+    fn pause_max(&self) -> Option<Duration> {
+        // Seven frames a second; at 1200 baud, where a frame takes 165 ms, still ten within this time.
+        Some(Duration::from_secs(2))
+    }
+
     fn options(&self) -> &'static [&'static str] {
         &["checksum"]
     }

@@ -10,11 +10,12 @@
 
 use stockwire_protocol::gs1::{Date, Decimal, Gtin, Scan, Sscc};
 use stockwire_protocol::{
-    CatalogueItem, Details, IdError, Lot, OperatorId, PieceWeight, Quantity, Reference, SerialNumber, Uom,
-    Weighing,
+    CatalogueItem, Details, IdError, Lot, OperatorId, PieceWeight, Quantity, Reference, SerialNumber,
+    StabilitySource, UnitSource, Uom, Weighing,
 };
 
-use crate::scale::{Net, Range, Reading, Stability};
+use crate::scale::capture::Vouched;
+use crate::scale::{Net, Reading, Source};
 
 /// What a label says besides the item.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -61,7 +62,7 @@ impl Label {
         &self,
         order: Option<&Reference>,
         operator: Option<&OperatorId>,
-        weighing: Option<Weighing>,
+        weighed: Option<&Weighed>,
     ) -> Details {
         Details {
             gtin: self.gtin,
@@ -69,7 +70,9 @@ impl Label {
             serial: self.serial.clone(),
             expires_on: self.expires_on,
             license_plate: self.license_plate,
-            weighing,
+            weighing: weighed.and_then(|weighed| weighed.weighing),
+            stability_source: weighed.map(|weighed| weighed.stability_source).unwrap_or_default(),
+            unit_source: weighed.map(|weighed| weighed.unit_source).unwrap_or_default(),
             reference: self.order.as_ref().or(order).cloned(),
             operator: operator.cloned(),
             ..Details::default()
@@ -175,6 +178,10 @@ pub struct Weighed {
     pub quantity: Quantity,
     /// What the scale said about gross and tare, when it said which is which.
     pub weighing: Option<Weighing>,
+    /// Who vouches that it stood still.
+    pub stability_source: StabilitySource,
+    /// Who says in which unit the scale weighs.
+    pub unit_source: UnitSource,
     /// The platform was not seen empty before; the operator vouched for what lies there.
     pub confirmed: bool,
 }
@@ -184,37 +191,16 @@ pub struct Weighed {
 pub enum Weight {
     /// It can be booked.
     Bookable(Weighed),
-    /// Not yet, and what the operator sees meanwhile.
-    NotYet(String),
+    /// Nothing is left when the tare is taken off.
+    Nothing,
     /// Never with this scale as it is set, and why.
     Refused(String),
 }
 
-/// An older measurement may be of what stood on the scale before.
-pub const WEIGHT_AGE_MAX_MS: u32 = 1_000;
-
-/// A weight is bookable when it is stable, in range, fresh, positive and in a unit that converts exactly.
-pub fn weight(wanted: Uom, reading: &Reading) -> Weight {
-    let not_yet = |message: &str| Weight::NotYet(message.into());
-    match reading.range {
-        Range::Over => return not_yet("too heavy for the scale"),
-        Range::Under => return not_yet("the scale is below zero: clear it"),
-        Range::ZeroError => return not_yet("the scale cannot find zero: clear it and set it to zero"),
-        Range::Ok | Range::Unknown => {}
-    }
-    let (Some(value), Some(unit)) = (reading.value, reading.unit) else {
-        return not_yet("the scale shows no weight");
-    };
-    match reading.stability {
-        Stability::Stable => {}
-        Stability::Moving => return not_yet("the weight is not stable yet"),
-        Stability::Unknown => {
-            return Weight::Refused("the scale does not tell whether the weight is stable".into());
-        }
-    }
-    if reading.age_ms > WEIGHT_AGE_MAX_MS {
-        return not_yet("the weight is old: lift the goods and put them back");
-    }
+/// What a reading that [`Capture`](crate::scale::capture::Capture) let through means in the books: it must be positive
+/// and in a unit that converts exactly. `vouched`: what the operator vouched for.
+pub fn weight(wanted: Uom, reading: &Reading, vouched: Vouched) -> Weight {
+    let (Some(value), Some(unit)) = (reading.value, reading.unit) else { return Weight::Nothing };
     let Some(uom) = unit.uom() else {
         return Weight::Refused(format!("the scale shows {}: switch it to kg, g or lb", unit.as_str()));
     };
@@ -243,10 +229,21 @@ pub fn weight(wanted: Uom, reading: &Reading) -> Weight {
         (Net::Net, None) | (Net::Unknown, _) => (Some(value), None),
     };
     match net {
-        Some(quantity) if quantity.steps > 0 => {
-            Weight::Bookable(Weighed { quantity, weighing, confirmed: false })
-        }
-        Some(_) => not_yet("put the goods on the scale"),
+        Some(quantity) if quantity.steps > 0 => Weight::Bookable(Weighed {
+            quantity,
+            weighing,
+            stability_source: match reading.stability_source {
+                _ if vouched.stability => StabilitySource::Confirmed,
+                Source::Inferred => StabilitySource::Inferred,
+                Source::Reported | Source::Configured | Source::Nobody => StabilitySource::Reported,
+            },
+            unit_source: match reading.unit_source {
+                Source::Configured => UnitSource::Configured,
+                Source::Reported | Source::Inferred | Source::Nobody => UnitSource::Reported,
+            },
+            confirmed: vouched.platform,
+        }),
+        Some(_) => Weight::Nothing,
         None => Weight::Refused("the weight does not fit".into()),
     }
 }
@@ -285,7 +282,7 @@ mod tests {
     use stockwire_protocol::gs1::interpret;
 
     use super::*;
-    use crate::scale::{Shown, Source, Unit};
+    use crate::scale::{Range, Shown, Stability, Unit};
 
     fn item(uom: Uom) -> CatalogueItem {
         CatalogueItem {
@@ -404,44 +401,22 @@ mod tests {
     }
 
     fn weighs(reading: &Reading, expected: &str) {
-        let got = match weight(Uom::Kilogram, reading) {
+        let got = match weight(Uom::Kilogram, reading, Vouched::default()) {
             Weight::Bookable(Weighed { quantity, weighing: None, .. }) => quantity.to_string(),
             Weight::Bookable(Weighed { quantity, weighing: Some(Weighing { gross, tare, net }), .. }) => {
                 format!("{quantity}: {} - {} = {}", gross.decimal(), tare.decimal(), net.decimal())
             }
-            Weight::NotYet(why) => format!("not yet: {why}"),
+            Weight::Nothing => "nothing".into(),
             Weight::Refused(why) => format!("refused: {why}"),
         };
         assert_eq!(got, expected, "{reading:?}");
     }
 
     #[test]
-    fn weights_are_booked_only_when_stable_in_range_fresh_and_positive() {
+    fn weights_are_booked_only_when_positive_and_in_a_unit_of_the_books() {
         let good = reading("1.250");
         weighs(&good, "1.25 KGM");
         weighs(&Reading { unit: Some(Unit::Gram), ..good.clone() }, "0.00125 KGM");
-        weighs(
-            &Reading { stability: Stability::Moving, ..good.clone() },
-            "not yet: the weight is not stable yet",
-        );
-        weighs(
-            &Reading { stability: Stability::Unknown, ..good.clone() },
-            "refused: the scale does not tell whether the weight is stable",
-        );
-        weighs(&Reading { range: Range::Over, ..good.clone() }, "not yet: too heavy for the scale");
-        weighs(
-            &Reading { range: Range::Under, ..good.clone() },
-            "not yet: the scale is below zero: clear it",
-        );
-        weighs(
-            &Reading { range: Range::ZeroError, ..good.clone() },
-            "not yet: the scale cannot find zero: clear it and set it to zero",
-        );
-        weighs(&Reading::status(Stability::Stable, Range::Ok, b""), "not yet: the scale shows no weight");
-        weighs(
-            &Reading { age_ms: 1_001, ..good.clone() },
-            "not yet: the weight is old: lift the goods and put them back",
-        );
         weighs(
             &Reading { unit: Some(Unit::Ounce), ..good.clone() },
             "refused: the scale shows oz: switch it to kg, g or lb",
@@ -450,12 +425,34 @@ mod tests {
             &Reading { unit: Some(Unit::Pound), ..good.clone() },
             "refused: the weight cannot be booked: LBR does not convert exactly to KGM",
         );
-        weighs(&reading("0.000"), "not yet: put the goods on the scale");
-        weighs(&reading("-1.000"), "not yet: put the goods on the scale");
+        weighs(&reading("0.000"), "nothing");
+        weighs(&reading("-1.000"), "nothing");
+        weighs(&Reading::status(Stability::Stable, Range::Ok, b""), "nothing");
         weighs(
             &reading("0.0000001"),
             "refused: the weight cannot be booked: KGM has 6 decimals, \"0.0000001\" has more",
         );
+    }
+
+    #[test]
+    fn who_vouches_goes_with_the_weight() {
+        let said = |reading: &Reading, vouched| match weight(Uom::Kilogram, reading, vouched) {
+            Weight::Bookable(weighed) => {
+                let label = Label::default();
+                let details = label.details(None, None, Some(&weighed));
+                (details.stability_source.as_str(), details.unit_source.as_str(), weighed.confirmed)
+            }
+            other => panic!("{other:?}"),
+        };
+        let nobody = Vouched::default();
+        let good = reading("1.250");
+        assert_eq!(said(&good, nobody), ("reported", "reported", false));
+        let inferred = Reading { stability_source: Source::Inferred, ..good.clone() };
+        assert_eq!(said(&inferred, nobody), ("inferred", "reported", false));
+        let bare = Reading { unit_source: Source::Configured, ..good.clone() };
+        assert_eq!(said(&bare, Vouched { platform: true, ..nobody }), ("reported", "configured", true));
+        let silent = Reading { stability: Stability::Unknown, stability_source: Source::Nobody, ..good };
+        assert_eq!(said(&silent, Vouched { stability: true, ..nobody }), ("confirmed", "reported", false));
     }
 
     #[test]
@@ -465,6 +462,6 @@ mod tests {
         weighs(&Reading { net: Net::Gross, tare, ..reading("1.000") }, "0.75 KGM: 1 - 0.25 = 0.75");
         weighs(&Reading { net: Net::Gross, ..reading("1.000") }, "1 KGM: 1 - 0 = 1");
         weighs(&Reading { net: Net::Net, ..reading("1.000") }, "1 KGM");
-        weighs(&Reading { net: Net::Gross, tare, ..reading("0.250") }, "not yet: put the goods on the scale");
+        weighs(&Reading { net: Net::Gross, tare, ..reading("0.250") }, "nothing");
     }
 }

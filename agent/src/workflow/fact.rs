@@ -23,7 +23,7 @@ pub(super) struct About<'a> {
 }
 
 fn details(parcel: &Parcel, about: &About<'_>, floor: &Floor<'_>) -> Details {
-    let mut details = parcel.label.details(about.reference, floor.operator, parcel.weighing);
+    let mut details = parcel.label.details(about.reference, floor.operator, parcel.weighed.as_ref());
     details.license_plate = details.license_plate.or(about.plate);
     details.disposition = about.disposition;
     details.reason = about.reason.cloned();

@@ -191,7 +191,7 @@ impl Plate {
                 parcel.goods.item.name
             ));
         };
-        let mut details = parcel.label.details(self.order.as_ref(), floor.operator, parcel.weighing);
+        let mut details = parcel.label.details(self.order.as_ref(), floor.operator, parcel.weighed.as_ref());
         details.exceptions.clone_from(&parcel.exceptions);
         let content = Content::Goods { item, quantity: parcel.quantity };
         let fact = self.fact(Act::Packed, Some(content), details, floor);

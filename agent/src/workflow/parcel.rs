@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use stockwire_protocol::gs1::{Date, DayZero};
 use stockwire_protocol::{
-    CatalogueItem, Code, Exception, ItemId, ItemRules, Lot, Quantity, RawScan, SerialNumber, Uom, Weighing,
+    CatalogueItem, Code, Exception, ItemId, ItemRules, Lot, Quantity, RawScan, SerialNumber, Uom,
 };
 
 use super::amount::{self, Amount, How, Label, Weighed};
@@ -33,7 +33,7 @@ pub(super) struct Parcel {
     /// How much; greater than zero unless the workflow takes zero.
     pub(super) quantity: Quantity,
     /// What the scale said.
-    pub(super) weighing: Option<Weighing>,
+    pub(super) weighed: Option<Weighed>,
     /// Whether the quantity is that of one scanned label, and not a number of them.
     pub(super) one_label: bool,
     /// What is not as it should be and was settled; in rising order.
@@ -196,7 +196,8 @@ impl Taking {
             (Taking::Weighing { goods, label }, Input::Weight(weighed)) => {
                 match by_weight(goods, label, weighed) {
                     Ok(parcel) => checked(parcel, check),
-                    Err(why) => Taken::Dropped(Taking::Ready, why),
+                    // The goods stay asked for: with fewer or more of them on the scale it may fit.
+                    Err(why) => Taken::Refused(why),
                 }
             }
             (Taking::Confirming { parcel, .. }, Input::Yes) => Taken::Parcel(parcel.clone()),
@@ -254,7 +255,7 @@ fn complete<'a>(
         Amount::Exactly(quantity) => {
             let one_label = how == How::Label && label.count.is_none();
             checked(
-                Parcel { goods, label, quantity, weighing: None, one_label, exceptions: Vec::new() },
+                Parcel { goods, label, quantity, weighed: None, one_label, exceptions: Vec::new() },
                 check,
             )
         }
@@ -272,8 +273,8 @@ fn by_weight(goods: &Goods, label: &Label, weighed: Weighed) -> Result<Parcel, S
         _ => (weighed.quantity, true),
     };
     let exceptions = if weighed.confirmed { vec![Exception::WeightConfirmed] } else { Vec::new() };
-    let (goods, label, weighing) = (goods.clone(), label.clone(), weighed.weighing);
-    Ok(Parcel { goods, label, quantity, weighing, one_label, exceptions })
+    let (goods, label) = (goods.clone(), label.clone());
+    Ok(Parcel { goods, label, quantity, weighed: Some(weighed), one_label, exceptions })
 }
 
 fn checked<'a>(mut parcel: Parcel, check: impl Fn(&Parcel) -> Vec<Finding>) -> Taken<'a> {

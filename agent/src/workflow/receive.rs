@@ -292,7 +292,7 @@ impl At {
                 goods,
                 label,
                 quantity: Quantity { steps, ..line.quantity },
-                weighing: None,
+                weighed: None,
                 one_label: false,
                 exceptions: findings.iter().map(|finding| finding.exception).collect(),
             };

@@ -13,7 +13,8 @@ use super::event::{Texts, text};
 use crate::gs1::{Date, Gtin, Sscc};
 use crate::{
     AgentId, Correction, CorrectionReason, CorrelationId, Details, Disposition, Epoch, Exception, Lot,
-    MovementId, OperatorId, Quantity, Reason, Reference, Sequence, SerialNumber, Uom, Weighing, When,
+    MovementId, OperatorId, Quantity, Reason, Reference, Sequence, SerialNumber, StabilitySource, UnitSource,
+    Uom, Weighing, When,
 };
 
 #[derive(Default)]
@@ -32,6 +33,8 @@ pub(super) struct WireDetails {
     corrects: Option<(u32, Bytes16, u64, u8)>,
     exceptions: Option<Vec<u8>>,
     reason: Option<u32>,
+    stability_source: Option<u8>,
+    unit_source: Option<u8>,
 }
 
 impl WireDetails {
@@ -65,6 +68,8 @@ impl WireDetails {
             exceptions: (!details.exceptions.is_empty())
                 .then(|| details.exceptions.iter().map(|exception| exception.wire()).collect()),
             reason: details.reason.as_ref().map(|reason| texts.put(reason.as_str())),
+            stability_source: details.stability_source.wire(),
+            unit_source: details.unit_source.wire(),
         }
     }
 
@@ -89,6 +94,9 @@ impl WireDetails {
                 .map(|n| Sscc::from_u64(n).map_err(|e| e.to_string()))
                 .transpose()?,
             weighing: self.weighing.map(weighing).transpose()?,
+            stability_source: StabilitySource::from_wire(self.stability_source)
+                .ok_or("no such source of stability")?,
+            unit_source: UnitSource::from_wire(self.unit_source).ok_or("no such source of a unit")?,
             disposition: self
                 .disposition
                 .map(|n| Disposition::from_wire(n).ok_or_else(|| alloc::format!("no disposition {n}")))
@@ -152,6 +160,8 @@ impl Serialize for WireDetails {
             self.corrects.is_some(),
             self.exceptions.is_some(),
             self.reason.is_some(),
+            self.stability_source.is_some(),
+            self.unit_source.is_some(),
         ];
         let mut map = to.serialize_map(Some(present.into_iter().filter(|p| *p).count()))?;
         fn put<M: SerializeMap, T: Serialize>(
@@ -175,6 +185,8 @@ impl Serialize for WireDetails {
         put(&mut map, 11, &self.corrects)?;
         put(&mut map, 12, &self.exceptions)?;
         put(&mut map, 13, &self.reason)?;
+        put(&mut map, 14, &self.stability_source)?;
+        put(&mut map, 15, &self.unit_source)?;
         map.end()
     }
 }
@@ -186,7 +198,7 @@ impl<'de> Deserialize<'de> for WireDetails {
             type Value = WireDetails;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("details: a map with keys 0 to 13")
+                f.write_str("details: a map with keys 0 to 15")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<WireDetails, A::Error> {
@@ -208,6 +220,8 @@ impl<'de> Deserialize<'de> for WireDetails {
                         11 => details.corrects = Some(map.next_value()?),
                         12 => details.exceptions = Some(map.next_value()?),
                         13 => details.reason = Some(map.next_value()?),
+                        14 => details.stability_source = Some(map.next_value()?),
+                        15 => details.unit_source = Some(map.next_value()?),
                         key => return Err(de::Error::custom(format_args!("no detail {key}"))),
                     }
                 }

@@ -17,10 +17,11 @@ STEP = ["receiving", "storing", "stocking", "picking", "packing", "unpacking", "
         "shipping", "void_shipping", "cycle_counting", "stock_taking", "inspecting", "destroying"]
 PLACE = {-1: "<supplier>", -2: "<customer>", -3: "<loss>", -4: "<transit>"}
 DETAIL = ["clock", "gtin", "lot", "serial", "expires_on", "license_plate", "weighing", "disposition", "reference",
-          "operator", "correlation", "corrects", "exceptions", "reason"]
+          "operator", "correlation", "corrects", "exceptions", "reason", "stability_source", "unit_source"]
 TEXT_DETAILS = {2, 3, 8, 9, 10, 13}
 EXCEPTION = ["expired", "recalled", "over_received", "wrong_location", "weight_out_of_tolerance", "empty_bin",
              "not_on_task", "weight_confirmed"]
+SOURCE = {14: ["reported", "inferred", "confirmed"], 15: ["reported", "configured"]}
 ACT = ["packed", "unpacked", "closed", "loaded", "unloaded", "shipped", "short", "relabelled"]
 TASK = ["pick", "receive", "announced", "count", "replenish"]
 KINDS = ["batch", "row", "ack", "state", "command", "reply", "catalogue", "changes", "tasks"]
@@ -32,6 +33,8 @@ def details(wire, texts):
     for key, value in wire.items():
         if key in TEXT_DETAILS:
             value = texts[value]
+        elif key in SOURCE:
+            value = SOURCE[key][value]
         elif key == 12:
             value = [EXCEPTION[one] for one in value]
         elif key == 11:

@@ -121,7 +121,17 @@ impl Keeper {
                 }
                 Stroke::Weigh(grams) => {
                     self.scale.put(*grams, SWING);
-                    self.hear(self.patience)?
+                    match self.hear(self.patience)? {
+                        // Faster than the agent could see that the last goods were lifted: these are others.
+                        Some(Heard::Bad) => {
+                            self.send("SW:CMD:WEIGH")?;
+                            match self.hear(self.patience)? {
+                                Some(Heard::Understood) => self.hear(self.patience)?,
+                                heard => heard,
+                            }
+                        }
+                        heard => heard,
+                    }
                 }
                 Stroke::Clear => {
                     self.scale.put(0, SWING);

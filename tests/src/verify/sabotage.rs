@@ -50,6 +50,8 @@ const AGENT_JOURNAL: &[&str] = &[
 
 const AGENT_SSI: &[&str] =
     &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--lib", "scanner::ssi"];
+const AGENT_STORIES: &[&str] =
+    &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "stories"];
 
 /// Every fault that must be caught.
 pub static SABOTAGES: &[Sabotage] = &[
@@ -175,6 +177,29 @@ pub static SABOTAGES: &[Sabotage] = &[
         good: "if packet.is_retransmit() && is_same {",
         bad: "if packet.is_retransmit() && is_same && packet.data.is_empty() {",
         proof: AGENT_SSI,
+    },
+    Sabotage {
+        name: "the platform counts as free after a weight was used: the same load is booked twice",
+        file: "agent/src/scale/capture.rs",
+        good: "        (self.platform, self.confirmed) = (Platform::Occupied, false);",
+        bad: "        (self.platform, self.confirmed) = (Platform::Free, false);",
+        proof: AGENT_STORIES,
+    },
+    Sabotage {
+        name: "an unstable weight enters a movement",
+        file: "agent/src/scale/capture.rs",
+        good: "        if reading.stability == Stability::Moving {",
+        bad: "        if reading.stability == Stability::Moving && reading.value.is_none() {",
+        proof: AGENT_STORIES,
+    },
+    Sabotage {
+        name: "a reply with a status alone leaves the old weight standing",
+        file: "agent/src/station.rs",
+        good: "            // A status or a fault: the old weight no longer stands.
+            _ => None,",
+        bad: "            // A status or a fault: the old weight no longer stands.
+            _ => self.screen.weight.take(),",
+        proof: AGENT_STORIES,
     },
 ];
 

@@ -95,6 +95,29 @@ fn config(scanner: &str) -> String {
     )
 }
 
+/// A station with a scale of that protocol, and the other end of the scale's line.
+fn with_scale(protocol: &str, more: &str) -> Bench {
+    let scale = format!("[station.scale]\nport = \"/dev/y\"\nprotocol = \"{protocol}\"\n{more}");
+    let config = Config::parse(&config(&scale)).unwrap();
+    let (writer, line) = PortWriter::to_channel();
+    let (silent, _) = PortWriter::to_channel();
+    let open = |slot| if slot == Slot::Scale { writer.clone() } else { silent.clone() };
+    let mut place = Place::new(&config, &config.stations[0], known(), open);
+    let now = Duration::from_secs(1);
+    place.handle_port(now, WHEN, Slot::Scale, PortEvent::Opened);
+    Bench { place, line, now }
+}
+
+impl Bench {
+    fn scale_sends(&mut self, bytes: &[u8]) {
+        self.place.handle_port(self.now, WHEN, Slot::Scale, PortEvent::Bytes(bytes.to_vec()));
+    }
+
+    fn scale_health(&self) -> DeviceHealth {
+        self.place.health(self.now).pop().unwrap()
+    }
+}
+
 fn known() -> (Arc<Catalogue>, SharedPicture) {
     let catalogue = catalogue();
     let picture = Picture::new(catalogue.site().clone());
@@ -196,4 +219,85 @@ fn the_beep_goes_to_the_scanner_whose_read_was_recorded() {
     assert_eq!(lines[0].try_recv(), Ok(vec![7]), "good, at the scanner of the mug");
     assert_eq!(lines[1].try_recv(), Ok(vec![7, 7, 7]), "unknown, at the other one");
     assert!(lines.iter_mut().all(|line| line.try_recv().is_err()));
+}
+
+/// A load cell repeats a capture until it is acknowledged: that must not wait for the next time something comes.
+#[test]
+fn a_capture_is_acknowledged_at_once() {
+    use stockwire_protocol::link::{
+        BootNonce, Capabilities, Decoder, Hello, Identity, Message, Range, Unit, Weight,
+    };
+
+    let mut bench = with_scale("link", "");
+    let wire = |sequence, message: Message| message.to_wire(link_sequence(sequence)).as_bytes().to_vec();
+    let hello = Message::Hello(Hello {
+        boot_nonce: BootNonce(7),
+        capabilities: Capabilities::LOAD_CELL,
+        firmware: [1, 0, 0],
+        identity: Identity::new("cell-1").unwrap(),
+    });
+    bench.scale_sends(&wire(1, hello));
+    while bench.line.try_recv().is_ok() {}
+    let weight = Weight {
+        stable: true,
+        range: Range::Within,
+        at_zero: false,
+        unit: Unit::Kilogram,
+        decimals: 3,
+        raw: 1,
+        net: 1_250,
+        tare: 0,
+        age_ms: 0,
+    };
+    bench.scale_sends(&wire(2, Message::Weight(weight)));
+    let said = bench.line.try_recv().expect("an acknowledgement");
+    let mut line: Decoder = Decoder::new();
+    let mut acked = Vec::new();
+    for byte in said {
+        if let Some(frame) = line.push(byte)
+            && let Message::Ack(ack) = Message::parse(&frame.unwrap()).unwrap()
+        {
+            acked.push(ack.sequence);
+        }
+    }
+    assert_eq!(acked, [link_sequence(2)]);
+}
+
+fn link_sequence(number: u16) -> stockwire_protocol::link::Sequence {
+    stockwire_protocol::link::Sequence(number)
+}
+
+#[test]
+fn noise_is_counted_in_bytes_and_a_greeting_is_no_fault() {
+    let mut bench = with_scale("mt-sics", "");
+    bench.scale_sends(b"I4 A \"B021002593\"\r\nS S 1.000 kg\r\n");
+    assert_eq!(bench.scale_health().counts, LineCounts { reads: 1, faults: 0, garbage_bytes: 0 });
+    bench.scale_sends(b"nonsense\r\nS I\r\nES\r\n");
+    let counts = bench.scale_health().counts;
+    assert_eq!(counts, LineCounts { reads: 2, faults: 2, garbage_bytes: 8 }, "its own complaint is no noise");
+    // More than is kept to be shown.
+    bench.scale_sends(&[b'x'; 4_000]);
+    bench.scale_sends(b"\r\nS S 1.000 kg\r\n");
+    assert_eq!(bench.scale_health().counts.garbage_bytes, 4_008);
+}
+
+#[test]
+fn a_scale_that_stops_sending_is_silent_and_its_last_weight_is_gone() {
+    let mut bench = with_scale("cas-10", "unit = \"kg\"");
+    bench.scale_sends(b"   1.250\r\n");
+    assert_eq!(bench.place.screen().weight.as_deref(), Some("1.250 kg"));
+    bench.pass(Duration::from_millis(2_900));
+    assert_eq!(bench.place.screen().weight.as_deref(), Some("1.250 kg"));
+    assert_eq!(bench.scale_health().state, DeviceState::Working);
+    bench.pass(Duration::from_millis(200));
+    assert_eq!(bench.place.screen().weight, None);
+    assert_eq!(bench.place.glimpse(bench.now).weight, None);
+    assert_eq!(bench.scale_health().state, DeviceState::Silent { for_s: 3 });
+    assert_eq!(bench.place.poll_timeout(), None, "told once");
+    bench.scale_sends(b"   1.250\r\n");
+    assert_eq!(bench.scale_health().state, DeviceState::Working);
+    // One that is asked is quiet until then.
+    let mut asked = with_scale("mt-sics", "");
+    asked.scale_sends(b"S S 1.000 kg\r\n");
+    assert_eq!(asked.place.poll_timeout(), None);
 }
