@@ -83,9 +83,12 @@ pub struct ScaleLines(Box<dyn ScaleDecoder>);
 impl ScaleLines {
     /// `None` when there is no protocol of that name.
     pub fn new(protocol: &str, options: &ScaleOptions) -> Option<Self> {
-        let mut decoder = scale::find(protocol)?.decoder(options);
-        // Whoever pipes the bytes of an answer in has asked the scale: some frames are whole only as an answer.
-        decoder.request();
+        let protocol = scale::find(protocol)?;
+        let mut decoder = protocol.decoder(options);
+        if protocol.prints() {
+            // Whoever pipes in what was printed has asked for it: a bare number is whole only as an answer.
+            decoder.request();
+        }
         Some(Self(decoder))
     }
 
