@@ -104,7 +104,7 @@ async fn noise_and_unknown_codes_are_refused_aloud_and_nothing_is_recorded() -> 
         (b"]E09521234999997", "no item has the GTIN"),
         (b"]E09521234000010", "check digit"),
         (b"HELLO", "no item has the code HELLO"),
-        (b"SW:WF:DANCE", "no workflow DANCE: there are RECEIVE, PICK, COUNT"),
+        (b"SW:WF:DANCE", "no workflow DANCE: there are RECEIVE, PUT_AWAY"),
         (b"SW:CMD:FLY", "expected one of DONE, CANCEL, UNDO"),
         (b"SW:LOC:Z-99", "Z-99 is no location of site HAM"),
         (b"SW:QTY:many", "is no quantity"),
@@ -137,6 +137,13 @@ async fn a_scale_that_is_dumb_or_moving_records_nothing_until_it_vouches_for_a_w
     for code in ["SW:WF:RECEIVE", "SW:LOC:A-03", &format!("]E0{}", shift.world.item(20).gtin)] {
         ensure!(block_in_place(|| shift.keeper.scan(code))? == Heard::Understood, "{code}");
     }
+    block_in_place(|| {
+        wait_until("the platform is seen empty", DEADLINE, || {
+            let status = shift.site.agent_status()?;
+            Ok((status["stations"][0]["screen"]["weight"] == "0.000 kg").then_some(()))
+        })
+    })
+    .with_context(|| shift.evidence())?;
     shift.keeper.scale.set_answering(false);
     shift.keeper.scale.put(2_345, Duration::ZERO);
     block_in_place(|| {
