@@ -11,6 +11,9 @@
 //! GS is typed as Alt and 0 2 9, or as Ctrl and `]`; both are understood, as is every other control character that way.
 //! Such a scanner cannot be made to beep: the station's screen and the log say what became of a scan. Sources: the
 //! kernel's input-event-codes, Zebra DS2208 guide (keyboard emulation, Alt codes), reports of lost GS.
+//!
+//! A scanner in HID POS mode (usage page 8Ch) is no keyboard: the kernel gives it a `hidraw` node alone, which nothing
+//! here reads. Switch it with the label "USB keyboard" or, better since it then beeps, "USB serial" of its manual.
 
 use std::collections::VecDeque;
 use std::mem;
