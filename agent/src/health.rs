@@ -314,8 +314,8 @@ fn judge_stop(stop: &Stop) -> Finding {
         ),
         Stop::UnknownAgent => error(
             "agent_unknown",
-            "the gateway does not know this agent; nothing is sent",
-            "enrol the box with `stockwire-agent enroll`, or add it at the gateway",
+            "the gateway does not know this agent's site; nothing is sent",
+            "correct `site` under `[agent]`, or add the site to the ERP; the events stay in the journal",
         ),
         Stop::JournalBehindGateway { watermark, head } => error(
             "journal_behind_gateway",

@@ -1,9 +1,12 @@
 //! The HTTP door: `/v1`, its OpenAPI document, health, metrics and the console. The only place of status codes.
 
+mod body;
+mod code;
 mod json;
 mod openapi;
 mod problem;
 mod read;
+mod task;
 mod write;
 
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +18,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, get, post, put};
 use sha2::{Digest as _, Sha256};
 use stockwire_protocol::{AgentId, CommandBody, SiteId};
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -27,8 +30,8 @@ use crate::store::{Reader, Store};
 
 pub use problem::Problem;
 
-/// Largest request body: nothing that is sent here is larger than a reason in a few words.
-const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Largest request body: a task with all the lines that it may have.
+const BODY_BYTES_MAX: usize = 128 * 1024;
 
 /// What the handlers share.
 pub struct Api {
@@ -84,6 +87,8 @@ pub(crate) struct Route {
     pub(crate) summary: &'static str,
     /// `(name, where, meaning)`.
     pub(crate) parameters: &'static [(&'static str, &'static str, &'static str)],
+    /// Name of the schema of the body that must come; empty when none.
+    pub(crate) body: &'static str,
     /// Name of the schema of a good answer.
     pub(crate) answer: &'static str,
     handler: fn() -> MethodRouter<Arc<Api>>,
@@ -93,6 +98,11 @@ const LIMIT: (&str, &str, &str) = ("limit", "query", "rows wanted, 1 to 500");
 const AFTER: (&str, &str, &str) = ("after", "query", "`next` of the page before");
 const SITE: (&str, &str, &str) = ("site", "query", "only this site");
 const ITEM: (&str, &str, &str) = ("item", "query", "only this item");
+const TASK: &[(&str, &str, &str)] = &[
+    ("site", "path", "site"),
+    ("kind", "path", "pick, receive, announced, count or replenish"),
+    ("task", "path", "number of the task"),
+];
 
 /// Everything below `/v1`. The router and the OpenAPI document are both made from it, so they cannot differ.
 pub(crate) static ROUTES: &[Route] = &[
@@ -108,6 +118,7 @@ pub(crate) static ROUTES: &[Route] = &[
             LIMIT,
             AFTER,
         ],
+        body: "",
         answer: "StockPage",
         handler: || get(read::stock),
     },
@@ -116,6 +127,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/movements",
         summary: "Ledger rows, newest first",
         parameters: &[SITE, ITEM, LIMIT, AFTER],
+        body: "",
         answer: "MovementPage",
         handler: || get(read::movements),
     },
@@ -124,14 +136,121 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/items",
         summary: "Items whose id, name or code contains a text",
         parameters: &[("search", "query", "the text; all without it"), LIMIT, AFTER],
+        body: "",
         answer: "ItemPage",
         handler: || get(read::items),
+    },
+    Route {
+        method: "get",
+        path: "/v1/items/{item}/rules",
+        summary: "What is asked and checked when an item moves",
+        parameters: &[("item", "path", "the item")],
+        body: "",
+        answer: "ItemRules",
+        handler: || get(code::rules),
+    },
+    Route {
+        method: "put",
+        path: "/v1/items/{item}/rules",
+        summary: "Say what is asked and checked when an item moves; sent twice, it is done once",
+        parameters: &[("item", "path", "the item")],
+        body: "ItemRulesGiven",
+        answer: "ItemRules",
+        handler: || put(code::put_rules),
+    },
+    Route {
+        method: "get",
+        path: "/v1/tasks",
+        summary: "What the warehouse is asked to do, and what came of it",
+        parameters: &[
+            SITE,
+            ("kind", "query", "pick, receive, announced, count or replenish"),
+            ("state", "query", "open, done or withdrawn"),
+            LIMIT,
+            AFTER,
+        ],
+        body: "",
+        answer: "TaskPage",
+        handler: || get(task::list),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks",
+        summary: "Ask for a task, or ask anew: what is asked is replaced, what was done is kept; sent twice, it is asked once",
+        parameters: &[],
+        body: "TaskGiven",
+        answer: "Task",
+        handler: || post(task::ask),
+    },
+    Route {
+        method: "get",
+        path: "/v1/tasks/{site}/{kind}/{task}",
+        summary: "One task with what came of it",
+        parameters: TASK,
+        body: "",
+        answer: "Task",
+        handler: || get(task::show),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{site}/{kind}/{task}/withdraw",
+        summary: "Nobody asks for this task any more",
+        parameters: TASK,
+        body: "",
+        answer: "WithdrawOutcome",
+        handler: || post(task::withdraw),
+    },
+    Route {
+        method: "get",
+        path: "/v1/codes",
+        summary: "Codes that were scanned and nobody knows, the most wanted first",
+        parameters: &[SITE, LIMIT],
+        body: "",
+        answer: "UnknownCodePage",
+        handler: || get(code::unknown),
+    },
+    Route {
+        method: "post",
+        path: "/v1/codes",
+        summary: "Say what a code means, an item or a location of a site, and book what waited for it, each fact once",
+        parameters: &[],
+        body: "CodeGiven",
+        answer: "CodeOutcome",
+        handler: || post(code::say),
+    },
+    Route {
+        method: "get",
+        path: "/v1/aliases",
+        summary: "What people said that codes mean",
+        parameters: &[LIMIT, AFTER],
+        body: "",
+        answer: "AliasPage",
+        handler: || get(code::aliases),
+    },
+    Route {
+        method: "post",
+        path: "/v1/aliases/take-back",
+        summary: "Take back what a code means, as it is listed; what was booked stays booked",
+        parameters: &[],
+        body: "AliasGiven",
+        answer: "TakeBackOutcome",
+        handler: || post(code::take_back),
+    },
+    Route {
+        method: "get",
+        path: "/v1/plates/{sscc}",
+        summary: "What stands on a licence plate, and where it is",
+        parameters: &[("sscc", "path", "18 digits")],
+        body: "",
+        answer: "Plate",
+        handler: || get(code::plate),
     },
     Route {
         method: "get",
         path: "/v1/availability",
         summary: "What every channel is told, with the terms of each number",
         parameters: &[("channel", "query", "only this channel"), ITEM, LIMIT, AFTER],
+        body: "",
         answer: "OfferPage",
         handler: || get(read::offers),
     },
@@ -140,6 +259,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/availability/{channel}/{sku}",
         summary: "Why one channel is told this number",
         parameters: &[("channel", "path", "name of the channel"), ("sku", "path", "the channel's code")],
+        body: "",
         answer: "Offer",
         handler: || get(read::availability),
     },
@@ -148,6 +268,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/devices",
         summary: "Edge boxes and how they stand",
         parameters: &[],
+        body: "",
         answer: "DevicePage",
         handler: || get(read::devices),
     },
@@ -156,6 +277,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/devices/{site}/{agent}/ping",
         summary: "Ask an agent to answer, there and back through the broker",
         parameters: &[("site", "path", "site"), ("agent", "path", "agent")],
+        body: "",
         answer: "CommandOutcome",
         handler: || post(write::ping),
     },
@@ -169,6 +291,7 @@ pub(crate) static ROUTES: &[Route] = &[
             LIMIT,
             AFTER,
         ],
+        body: "",
         answer: "DeadLetterPage",
         handler: || get(read::dead_letters),
     },
@@ -177,6 +300,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/dead-letters/{id}",
         summary: "One dead letter with its bytes",
         parameters: &[("id", "path", "number of the dead letter")],
+        body: "",
         answer: "DeadLetter",
         handler: || get(read::dead_letter),
     },
@@ -185,6 +309,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/dead-letters/{id}/replay",
         summary: "Take a dead letter up again; any number of times has the effect of once",
         parameters: &[("id", "path", "number of the dead letter")],
+        body: "",
         answer: "ReplayOutcome",
         handler: || post(write::replay),
     },
@@ -193,6 +318,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/dead-letters/{id}/discard",
         summary: "Close a dead letter without effect; the body says why",
         parameters: &[("id", "path", "number of the dead letter")],
+        body: "Discard",
         answer: "DiscardOutcome",
         handler: || post(write::discard),
     },
@@ -204,6 +330,7 @@ pub(crate) static ROUTES: &[Route] = &[
             ("key", "path", "a movement's identity, an item, or any word that events mention"),
             LIMIT,
         ],
+        body: "",
         answer: "Trace",
         handler: || get(read::trace),
     },
@@ -212,6 +339,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/postings",
         summary: "Recent documents at the ERP, newest first",
         parameters: &[("erp", "query", "name of the ERP"), LIMIT],
+        body: "",
         answer: "PostingPage",
         handler: || get(read::postings),
     },
@@ -220,6 +348,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/reconcile",
         summary: "Compare the books with the ERP now; changes nothing",
         parameters: &[],
+        body: "",
         answer: "ReconcilePlan",
         handler: || post(write::reconcile),
     },
@@ -228,6 +357,7 @@ pub(crate) static ROUTES: &[Route] = &[
         path: "/v1/changes",
         summary: "Live changes as server-sent events: movements, offers and devices",
         parameters: &[],
+        body: "",
         answer: "Changes",
         handler: || get(read::live),
     },

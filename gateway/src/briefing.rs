@@ -247,14 +247,15 @@ impl<'a> Site<'a> {
         Ok(changes)
     }
 
-    fn tasks(&mut self) -> Result<&Picture, StoreError> {
+    /// `None`: no ERP knows this site (yet).
+    fn tasks(&mut self) -> Result<Option<&Picture>, StoreError> {
         if self.tasks.is_none() {
             self.tasks = match self.reader.picture(&self.site, None)? {
                 Delta::Changes(picture) => Some(picture),
-                Delta::Nothing | Delta::TooMany => Some(Picture::default()),
+                Delta::Nothing | Delta::TooMany => None,
             };
         }
-        self.tasks.as_ref().ok_or(StoreError::Busy { doing: "reading tasks" })
+        Ok(self.tasks.as_ref())
     }
 
     fn task_changes(&mut self, since: Mark) -> Result<Delta<Picture>, StoreError> {
@@ -337,7 +338,7 @@ fn tell_tasks(
         }
     }
     let name = site.site.clone();
-    let picture = site.tasks()?;
+    let Some(picture) = site.tasks()? else { return Ok(()) };
     let parts = parts(&name, agent, picture);
     let payloads: Vec<Vec<u8>> = parts.iter().map(Tasks::encode).collect();
     *told = Some(ToldTasks {

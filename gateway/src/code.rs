@@ -6,10 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::gs1::{Gtin, Kind, interpret};
-use stockwire_protocol::{Body, Event, ItemId, LocationId, Place, Quantity, RawScan, SiteId};
+use stockwire_protocol::{
+    Body, Event, ItemId, LocationId, MovementId, Place, Quantity, RawScan, SiteId, Unresolved,
+};
 
 use crate::catalogue::Index;
+use crate::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, DeadLetterState};
+use crate::store::{DeadLetterQuery, Reader, StoreError};
 
 /// A code in the form in which it is looked up.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,6 +55,170 @@ pub struct Alias {
     pub by: String,
     /// When, unix milliseconds.
     pub at_ms: i64,
+}
+
+/// A code that nobody knew, with what waits for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Waiting {
+    /// One of the scans, as it came.
+    pub scan: RawScan,
+    /// As it is looked up.
+    pub key: CodeKey,
+    /// What it must be.
+    pub sought: Sought,
+    /// Where it was scanned.
+    pub site: SiteId,
+    /// Facts that are held and not booked.
+    pub events: u64,
+    /// When the first of them came here, unix milliseconds.
+    pub first_at_ms: i64,
+    /// When the last of them came.
+    pub last_at_ms: i64,
+    /// The last of them.
+    pub last: MovementId,
+}
+
+/// What a code must be to be of use.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Sought {
+    /// An item.
+    Item,
+    /// A place of the site.
+    Place,
+}
+
+/// Open letters that are looked through for unknown codes, the newest first: reading them takes a tenth of a second.
+/// Behind them older ones come up as these are settled.
+pub const WAITING_LETTERS_MAX: usize = 10_000;
+
+/// Codes that somebody has to explain, the most wanted first. What a person has said already is left out, even when
+/// its facts still wait, for another code.
+///
+/// # Errors
+/// The store's.
+pub fn waiting(reader: &dyn Reader) -> Result<Vec<Waiting>, StoreError> {
+    let mut said: BTreeSet<(Option<SiteId>, CodeKey)> = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let page = reader.aliases(after.as_deref(), 0)?;
+        said.extend(page.rows.into_iter().map(|alias| match alias.meaning {
+            Meaning::Item(_) => (None, alias.code),
+            Meaning::Place(site, _) => (Some(site), alias.code),
+        }));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => break,
+        }
+    }
+    let mut found: BTreeMap<(SiteId, Sought, CodeKey), Waiting> = BTreeMap::new();
+    each_open_letter(reader, |letter, site, event| {
+        let (Body::Unresolved(unresolved), Some(last)) = (&event.body, &letter.movement) else { return };
+        let at_ms = letter.first_at_ms;
+        for (sought, scan) in sought(unresolved) {
+            let (whose, keys) = match sought {
+                Sought::Item => (None, item_keys(scan.as_str(), year_of(at_ms))),
+                Sought::Place => {
+                    (Some(site.clone()), vec![CodeKey::Text(place_text(scan.as_str(), year_of(at_ms)))])
+                }
+            };
+            let Some(key) = keys.first().cloned() else { continue };
+            if keys.into_iter().any(|key| said.contains(&(whose.clone(), key))) {
+                continue;
+            }
+            let new = || Waiting {
+                scan: scan.clone(),
+                key: key.clone(),
+                sought,
+                site: site.clone(),
+                events: 0,
+                first_at_ms: at_ms,
+                last_at_ms: at_ms,
+                last: last.clone(),
+            };
+            let row = found.entry((site.clone(), sought, key.clone())).or_insert_with(new);
+            row.events += 1;
+            row.first_at_ms = at_ms;
+        }
+    })?;
+    let mut rows: Vec<Waiting> = found.into_values().collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.events));
+    Ok(rows)
+}
+
+/// Open letters that may be booked once this code has this meaning, the oldest first: a count after a movement says
+/// something else than before it. At most [`WAITING_LETTERS_MAX`] are looked through.
+///
+/// # Errors
+/// The store's.
+pub fn waiting_for(
+    reader: &dyn Reader,
+    now_ms: i64,
+    key: &CodeKey,
+    meaning: &Meaning,
+) -> Result<Vec<DeadLetterId>, StoreError> {
+    let mut found = Vec::new();
+    each_open_letter(reader, |letter, site, event| {
+        if waits_for(event, site, year_of(now_ms), key, meaning) {
+            found.push(letter.id);
+        }
+    })?;
+    found.reverse();
+    Ok(found)
+}
+
+/// What is held and waits for the catalogue, newest first.
+fn each_open_letter(
+    reader: &dyn Reader,
+    mut take: impl FnMut(&DeadLetter, &SiteId, &Event),
+) -> Result<(), StoreError> {
+    let mut query = DeadLetterQuery {
+        class: Some(DeadLetterClass::Unappliable),
+        state: Some(DeadLetterState::Open),
+        ..DeadLetterQuery::default()
+    };
+    let mut read = 0;
+    while read < WAITING_LETTERS_MAX {
+        let page = reader.dead_letters(&query)?;
+        read += page.rows.len();
+        for letter in &page.rows {
+            // What is held was read before it was set aside; a row of a newer build waits for that build.
+            if let (Some((site, _)), Ok(event)) = (&letter.agent, Event::decode(&letter.bytes)) {
+                take(letter, site, &event);
+            }
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// The scans that nobody knew, with what they must be.
+fn sought(unresolved: &Unresolved) -> impl Iterator<Item = (Sought, &RawScan)> {
+    let item = unresolved.item.scanned();
+    let places = unresolved.scans().skip(usize::from(item.is_some()));
+    item.map(|scan| (Sought::Item, scan)).into_iter().chain(places.map(|scan| (Sought::Place, scan)))
+}
+
+/// Whether an event of a site may be booked once this code has this meaning.
+fn waits_for(event: &Event, site: &SiteId, year: u16, key: &CodeKey, meaning: &Meaning) -> bool {
+    match (&event.body, meaning) {
+        (Body::Unresolved(unresolved), Meaning::Item(_)) => {
+            let scan = unresolved.item.scanned();
+            scan.is_some_and(|scan| item_keys(scan.as_str(), year).contains(key))
+        }
+        (_, Meaning::Place(own, _)) if own != site => false,
+        (Body::Unresolved(unresolved), Meaning::Place(..)) => sought(unresolved).any(|(sought, scan)| {
+            sought == Sought::Place && place_text(scan.as_str(), year) == key.as_text()
+        }),
+        (Body::Movement(movement), Meaning::Place(..)) => {
+            let is_it = |place: &Place| matches!(place, Place::At(at) if at.as_str() == key.as_text());
+            is_it(&movement.from) || is_it(&movement.to)
+        }
+        (Body::Count(count), Meaning::Place(..)) => count.location.as_str() == key.as_text(),
+        (Body::Movement(_) | Body::Count(_) | Body::Lost { .. } | Body::Handling(_), _) => false,
+    }
 }
 
 /// The keys of an item's code, the most specific first.

@@ -582,7 +582,7 @@ pub struct Mentioned {
     pub site: SiteId,
     /// Its identity.
     pub movement: MovementId,
-    /// What was recorded.
+    /// What was recorded; what it was taken for, when codes in it had to be resolved.
     pub event: Event,
     /// When it came here, unix milliseconds.
     pub received_at_ms: i64,

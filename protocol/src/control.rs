@@ -32,7 +32,8 @@ pub enum Refusal {
     Malformed,
     /// An identity came again with other bytes: two boxes with one identity, or a restored journal.
     Conflict,
-    /// The gateway does not know this agent.
+    /// The gateway does not know this agent's site. Nothing of it is taken, so that its journal can still begin at the
+    /// right one.
     Unknown,
 }
 

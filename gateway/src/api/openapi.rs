@@ -35,9 +35,9 @@ pub(super) fn document() -> Value {
                     "schema": {"$ref": "#/components/schemas/Problem"}}}},
             },
         });
-        if route.path.ends_with("/discard") {
+        if !route.body.is_empty() {
             operation["requestBody"] = json!({"required": true, "content": {"application/json": {
-                "schema": object(&[("why", TEXT)])}}});
+                "schema": {"$ref": format!("#/components/schemas/{}", route.body)}}}});
         }
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method] = operation;
@@ -66,6 +66,9 @@ const MAYBE: &str = "string?";
 const NUMBER: &str = "integer";
 const TRUTH: &str = "boolean";
 
+/// Names with their types.
+type Fields = &'static [(&'static str, &'static str)];
+
 /// An object with all its fields; a `?` after the type means that null may stand there.
 fn object(fields: &[(&str, &str)]) -> Value {
     let mut properties = Map::new();
@@ -91,8 +94,148 @@ fn object(fields: &[(&str, &str)]) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
 }
 
+/// What is sent: of these fields only the first so many must be there.
+fn given(required: usize, fields: &[(&str, &str)]) -> Value {
+    let mut object = object(fields);
+    object["required"] = fields.iter().take(required).map(|(name, _)| *name).collect();
+    object
+}
+
+/// What is sent, by name: how many of the fields must be there, then all of them.
+const GIVEN: [(&str, usize, Fields); 6] = [
+    ("Discard", 1, &[("why", TEXT)]),
+    ("CodeGiven", 1, &[("code", TEXT), ("item", MAYBE), ("site", MAYBE), ("location", MAYBE)]),
+    ("AliasGiven", 2, &[("code", TEXT), ("kind", TEXT), ("site", MAYBE)]),
+    (
+        "TaskGiven",
+        3,
+        &[
+            ("site", TEXT),
+            ("kind", TEXT),
+            ("id", TEXT),
+            ("order", MAYBE),
+            ("location", MAYBE),
+            ("lines", "[TaskLineGiven]"),
+        ],
+    ),
+    (
+        "TaskLineGiven",
+        2,
+        &[
+            ("item", TEXT),
+            ("quantity", TEXT),
+            ("uom", MAYBE),
+            ("from", MAYBE),
+            ("to", MAYBE),
+            ("lot", MAYBE),
+            ("expires_on", MAYBE),
+        ],
+    ),
+    ("ItemRulesGiven", 0, RULES),
+];
+
+const RULES: Fields = &[
+    ("lot", TRUTH),
+    ("serial", TRUTH),
+    ("expiry", TRUTH),
+    ("piece_weight", "#PieceWeight?"),
+    ("recalled", "[string]"),
+    ("packs", "[Pack]"),
+];
+
+/// What comes back about tasks, codes and plates.
+const FLOOR: [(&str, Fields); 14] = [
+    ("ItemRules", RULES),
+    ("PieceWeight", &[("expected", TEXT), ("tolerance", TEXT), ("uom", TEXT)]),
+    ("Pack", &[("gtin", TEXT), ("pieces", NUMBER)]),
+    (
+        "Task",
+        &[
+            ("site", TEXT),
+            ("kind", TEXT),
+            ("id", TEXT),
+            ("state", TEXT),
+            ("order", MAYBE),
+            ("location", MAYBE),
+            ("lines", "[TaskLine]"),
+            ("beyond", "[TaskBeyond]"),
+            ("created_at", TEXT),
+            ("changed_at", TEXT),
+        ],
+    ),
+    (
+        "TaskLine",
+        &[
+            ("item", TEXT),
+            ("quantity", TEXT),
+            ("uom", TEXT),
+            ("from", MAYBE),
+            ("to", MAYBE),
+            ("lot", MAYBE),
+            ("expires_on", MAYBE),
+            ("done", TEXT),
+            ("short", TEXT),
+            ("open", TEXT),
+        ],
+    ),
+    ("TaskBeyond", &[("item", TEXT), ("quantity", TEXT), ("uom", TEXT), ("location", MAYBE), ("lot", MAYBE)]),
+    ("WithdrawOutcome", &[("result", TEXT)]),
+    (
+        "UnknownCode",
+        &[
+            ("code", TEXT),
+            ("gtin", MAYBE),
+            ("sought", TEXT),
+            ("site", TEXT),
+            ("events", NUMBER),
+            ("first_at", TEXT),
+            ("last_at", TEXT),
+            ("movement", TEXT),
+        ],
+    ),
+    ("CodeOutcome", &[("result", TEXT), ("code", TEXT), ("booked", NUMBER), ("waiting", NUMBER)]),
+    (
+        "Alias",
+        &[
+            ("code", TEXT),
+            ("kind", TEXT),
+            ("item", MAYBE),
+            ("site", MAYBE),
+            ("location", MAYBE),
+            ("said_by", TEXT),
+            ("said_at", TEXT),
+        ],
+    ),
+    ("TakeBackOutcome", &[("result", TEXT)]),
+    (
+        "Plate",
+        &[
+            ("sscc", TEXT),
+            ("site", TEXT),
+            ("location", MAYBE),
+            ("station", TEXT),
+            ("at", TEXT),
+            ("stage", TEXT),
+            ("on", MAYBE),
+            ("goods", "[PlateGoods]"),
+            ("plates", "[string]"),
+        ],
+    ),
+    (
+        "PlateGoods",
+        &[("item", TEXT), ("quantity", TEXT), ("uom", TEXT), ("lot", MAYBE), ("expires_on", MAYBE)],
+    ),
+    ("DiscardOutcome", &[("result", TEXT)]),
+];
+
 fn schemas() -> Value {
     let mut all = Map::new();
+    for (name, required, fields) in GIVEN {
+        all.insert(name.into(), given(required, fields));
+    }
+    for (name, fields) in FLOOR {
+        all.insert(name.into(), object(fields));
+    }
     let rows: [(&str, &[(&str, &str)]); 10] = [
         (
             "Stock",
@@ -204,16 +347,26 @@ fn schemas() -> Value {
     for (name, fields) in rows {
         all.insert(name.into(), object(fields));
     }
-    for row in ["Stock", "Movement", "Item", "Offer", "Device", "DeadLetter", "Posting"] {
+    for row in [
+        "Stock",
+        "Movement",
+        "Item",
+        "Offer",
+        "Device",
+        "DeadLetter",
+        "Posting",
+        "Task",
+        "UnknownCode",
+        "Alias",
+    ] {
         let list = format!("[{row}]");
         all.insert(format!("{row}Page"), object(&[("rows", &list), ("next", MAYBE)]));
     }
-    let answers: [(&str, &[(&str, &str)]); 5] = [
+    let answers: [(&str, &[(&str, &str)]); 4] = [
         ("Trace", &[("key", TEXT), ("movements", NUMBER), ("timeline", "[Step]")]),
         ("ReconcilePlan", &[("agreed", TRUTH), ("text", TEXT)]),
         ("CommandOutcome", &[("result", TEXT), ("reason", MAYBE), ("took_ms", NUMBER)]),
         ("ReplayOutcome", &[("result", TEXT), ("reason", MAYBE)]),
-        ("DiscardOutcome", &[("result", TEXT)]),
     ];
     for (name, fields) in answers {
         all.insert(name.into(), object(fields));

@@ -11,13 +11,19 @@ use crate::store::StoreError;
 pub struct Problem {
     status: StatusCode,
     detail: String,
-    field: Option<&'static str>,
+    field: Option<String>,
 }
 
 impl Problem {
     /// A parameter or body that is not what was expected.
-    pub fn bad(field: &'static str, detail: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, detail: detail.into(), field: Some(field) }
+    pub fn bad(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, detail: detail.into(), field: Some(field.into()) }
+    }
+
+    /// Which parameter or field of the body it is about.
+    #[cfg(test)]
+    pub(super) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// There is no such thing.

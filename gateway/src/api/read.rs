@@ -22,21 +22,22 @@ type Answer<T> = Result<Json<T>, Problem>;
 /// Every query parameter there is; each handler takes its own.
 #[derive(Deserialize, Default)]
 pub(super) struct Parameters {
-    site: Option<String>,
+    pub(super) site: Option<String>,
     location: Option<String>,
     item: Option<String>,
     channel: Option<String>,
     erp: Option<String>,
     search: Option<String>,
-    state: Option<String>,
+    pub(super) state: Option<String>,
+    pub(super) kind: Option<String>,
     class: Option<String>,
     negative: Option<bool>,
     limit: Option<usize>,
-    after: Option<String>,
+    pub(super) after: Option<String>,
 }
 
 impl Parameters {
-    fn limit(&self) -> Result<usize, Problem> {
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
         match self.limit {
             None => Ok(100),
             Some(limit) if (1..=PAGE_ROWS_MAX).contains(&limit) => Ok(limit),

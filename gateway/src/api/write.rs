@@ -104,7 +104,7 @@ pub(super) async fn reconcile(State(api): State<Arc<Api>>) -> Result<Json<PlanAn
 }
 
 /// Hands a request to the run loop; `None` when the answer did not come in time.
-async fn ask<T>(
+pub(super) async fn ask<T>(
     api: &Api,
     wait: Duration,
     request: impl FnOnce(oneshot::Sender<T>) -> RunRequest,

@@ -117,6 +117,21 @@ async function letters() {
     clock(l.last_at)]), 'Nothing is set aside.');
 }
 
+async function tasks() {
+  const { rows } = await get('/v1/tasks?state=open&limit=50');
+  fill('tasks', rows, t => {
+    const open = t.lines.filter(l => Number(l.open) > 0);
+    return row([t.site, t.kind, t.id, t.location ?? '', number(open.length),
+      { text: open.map(l => l.open + ' ' + l.item).join(', '), kind: 'wide' }, clock(t.changed_at)]);
+  }, 'Nothing is to be done.');
+}
+
+async function codes() {
+  const { rows } = await get('/v1/codes?limit=50');
+  fill('codes', rows, c => row([c.site, { text: c.code, kind: 'wide' }, c.gtin ?? '', c.sought, number(c.events), clock(c.last_at)]),
+    'Every code is known.');
+}
+
 async function trace(key) {
   $('trace').hidden = false;
   $('trace-key').textContent = key;
@@ -163,7 +178,7 @@ async function start() {
       fill('movements', movements.rows, movementRow, 'No movement yet.');
       fill('offers', offers.rows, offerRow, 'No channel yet.');
       fill('devices', devices.rows, deviceRow, 'No edge box has spoken yet.');
-      await Promise.all([metrics(), letters()]);
+      await Promise.all([metrics(), letters(), tasks(), codes()]);
       await live();
       $('live').textContent = 'connection ended';
     } catch (fault) {
@@ -177,5 +192,5 @@ async function start() {
 $('search').addEventListener('submit', event => { event.preventDefault(); if ($('key').value) trace($('key').value.trim()); });
 $('trace-close').addEventListener('click', () => { $('trace').hidden = true; });
 $('login').addEventListener('submit', event => { event.preventDefault(); secret = $('secret').value.trim(); });
-setInterval(() => { metrics().catch(() => {}); letters().catch(() => {}); }, 3000);
+setInterval(() => { for (const look of [metrics, letters, tasks, codes]) look().catch(() => {}); }, 3000);
 start();

@@ -132,11 +132,24 @@ impl<'a> Desk<'a> {
         if self.index.sites.is_empty() || open == Some(false) {
             return Taken::NotReady;
         }
-        let moved = stream.site.as_ref().filter(|site| **site != arrived.site);
-        if let Some(site) = moved {
+        let strange = match &stream.site {
             // A box that was carried to another site brings a journal of the old one: its events happened there.
-            let reason =
-                format!("journal {} belongs to site {site}, it came under {}", key.epoch, arrived.site);
+            Some(site) if *site != arrived.site => {
+                let reason =
+                    format!("journal {} belongs to site {site}, it came under {}", key.epoch, arrived.site);
+                Some((reason, Refusal::Malformed))
+            }
+            // A slip in the box's configuration: taken, the journal would belong to a site that never was.
+            None if open.is_none() => {
+                let reason = format!(
+                    "site {} is not in the catalogue: correct the box's configuration, or add the site to the ERP",
+                    arrived.site
+                );
+                Some((reason, Refusal::Unknown))
+            }
+            _ => None,
+        };
+        if let Some((reason, refusal)) = strange {
             self.outcome.counts.malformed += 1;
             let topic = topic::topic(&arrived.site, &key.agent, Subject::Events);
             self.outcome.alarms.push(Alarm::Refused { topic: topic.clone(), reason: reason.clone() });
@@ -148,7 +161,7 @@ impl<'a> Desk<'a> {
                 agent: Some((arrived.site.clone(), key.agent.clone())),
                 movement: None,
             });
-            return Taken::Yes(Some(Refusal::Malformed));
+            return Taken::Yes(Some(refusal));
         }
         // Events are missing before this batch: nothing of it is applied, the agent goes back to the watermark.
         if batch.first.get() > stream.watermark.get().saturating_add(1) {

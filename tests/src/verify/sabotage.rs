@@ -36,6 +36,16 @@ const GATEWAY_STORE: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "sqlite_store"];
 const AGENT_OUTBOX: &[&str] =
     &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "outbox"];
+const AGENT_FEED: &[&str] = &[
+    "test",
+    "--locked",
+    "-p",
+    "stockwire-agent",
+    "-p",
+    "stockwire-tests",
+    "--lib",
+    "changes_are_put_onto_their_snapshot",
+];
 const AGENT_JOURNAL: &[&str] = &[
     "test",
     "--locked",
@@ -200,6 +210,29 @@ pub static SABOTAGES: &[Sabotage] = &[
         bad: "            // A status or a fault: the old weight no longer stands.
             _ => self.screen.weight.take(),",
         proof: AGENT_STORIES,
+    },
+    Sabotage {
+        name: "resolved twice: a fact that is booked already is booked again",
+        file: "gateway/src/ingest/decide.rs",
+        good: "    if held.ledger.is_some() {",
+        bad: "    if held.ledger.is_some() && held.bytes.is_empty() {",
+        proof: GATEWAY_STORE,
+    },
+    Sabotage {
+        name: "the books follow what a code means later: what it was taken for is not kept",
+        file: "gateway/src/io/sqlite_store/ingest.rs",
+        good: "    let Some(bytes) = bytes else { return Ok(()) };",
+        bad: "    let Some(bytes) = bytes.filter(|bytes| bytes.is_empty()) else { return Ok(()) };",
+        proof: GATEWAY_STORE,
+    },
+    Sabotage {
+        name: "delta over a gap: changes are put onto another snapshot than theirs",
+        file: "agent/src/feed.rs",
+        good: "        if since > self.snapshot {
+            // At a new connection",
+        bad: "        if since > self.snapshot && since == 0 {
+            // At a new connection",
+        proof: AGENT_FEED,
     },
 ];
 

@@ -372,8 +372,11 @@ pub(super) fn mentioning(
     word: &str,
     limit: usize,
 ) -> Result<Vec<Mentioned>, StoreError> {
-    let sql = "SELECT stream.site, stream.agent, stream.epoch, event.key, event.bytes, event.received_at FROM mention
+    let sql =
+        "SELECT stream.site, stream.agent, stream.epoch, event.key, coalesce(resolved.bytes, event.bytes),
+                   event.received_at FROM mention
                JOIN event ON event.key = mention.event JOIN stream ON stream.no = event.key >> 40
+               LEFT JOIN resolved ON resolved.event = event.key
                WHERE mention.word = ?1 ORDER BY event.received_at, event.key LIMIT ?2";
     let mut statement = connection.prepare_cached(sql).map_err(database(READING))?;
     statement

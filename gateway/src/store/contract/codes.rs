@@ -9,7 +9,7 @@ use stockwire_protocol::{
 use super::{Bench, Make, erp, event, item, moved, place, referring, site, snapshot};
 use crate::briefing::{CHANGES_ROWS_MAX, Delta};
 use crate::catalogue::{Item, changes_revision, snapshot_revision};
-use crate::code::{CodeKey, Meaning};
+use crate::code::{self, CodeKey, Meaning};
 use crate::dead_letter::DeadLetterId;
 use crate::ingest::Replay;
 use crate::store::StoreError;
@@ -351,4 +351,71 @@ pub(crate) fn events_are_found_by_what_they_mention(make: Make<'_>) {
     assert_eq!(found("OLD-7", 1), [("HAM".into(), 1)]);
     assert_eq!(found("PO-7", 10), [("HAM".into(), 2)]);
     assert_eq!(found("nobody", 10), []);
+}
+
+pub(crate) fn what_waits_for_a_code_is_found(make: Make<'_>) {
+    let mut bench = Bench::new(make);
+    let told = |bench: &Bench| {
+        let row = |row: &code::Waiting| {
+            format!("{}/{:?} {} x{}", row.site, row.sought, row.key.as_text(), row.events)
+        };
+        code::waiting(bench.store.as_ref()).unwrap().iter().map(row).collect::<Vec<_>>().join(", ")
+    };
+    let letters = |bench: &Bench, key: &CodeKey, meaning: &Meaning| {
+        let found = code::waiting_for(bench.store.as_ref(), bench.now_ms, key, meaning).unwrap();
+        found.into_iter().map(|id| id.0).collect::<Vec<_>>()
+    };
+    bench.record(&[
+        unknown("]E04006381333931", 1, "A-01"),
+        unknown("]C1010400638133393110LOT7", 1, "<OLD-2>"),
+        unknown("OLD-7", 1, "<OLD-2>"),
+        moved("SKU-1", 3, "supplier", "OLD-2"),
+        moved("NEW", 3, "supplier", "A-01"),
+        super::counted("SKU-2", 6, "OLD-2"),
+        unknown("OLD-7", 1, "A-01"),
+        unknown("OLD-7", 1, "A-02"),
+    ]);
+    assert_eq!(told(&bench), "HAM/Item OLD-7 x3, HAM/Item 04006381333931 x2, HAM/Place OLD-2 x2");
+    assert_eq!(letters(&bench, &gtin(EAN), &means_item("SKU-1")), [1, 2]);
+    assert_eq!(letters(&bench, &text("OLD-2"), &means_place("HAM", "A-02")), [2, 3, 4, 6]);
+    assert_eq!(letters(&bench, &text("OLD-2"), &means_place("MUC", "A-02")), Vec::<i64>::new());
+    bench.store.put_alias(1, "anna", &gtin(EAN), &means_item("SKU-1")).unwrap();
+    assert_eq!(
+        told(&bench),
+        "HAM/Item OLD-7 x3, HAM/Place OLD-2 x2",
+        "said, although one waits for its place"
+    );
+    assert_eq!(
+        (replay(&mut bench, 1), letters(&bench, &gtin(EAN), &means_item("SKU-1"))),
+        (Replay::Applied, vec![2])
+    );
+    bench.store.put_alias(1, "anna", &text("OLD-2"), &means_place("HAM", "A-02")).unwrap();
+    assert_eq!(told(&bench), "HAM/Item OLD-7 x3");
+    // What was taken for something is told as that.
+    assert_eq!(replay(&mut bench, 2), Replay::Applied);
+    let mentioned = bench.store.mentioning("OLD-2", 9).unwrap();
+    assert!(
+        matches!(&mentioned[0].event.body, stockwire_protocol::Body::Movement(m) if m.item == item("SKU-1"))
+    );
+}
+
+pub(crate) fn a_second_letter_about_a_fact_changes_nothing(make: Make<'_>) {
+    let mut bench = Bench::new(make);
+    bench.record(&[unknown("OLD-7", 5, "A-01")]);
+    let letter = bench.store.dead_letter(DeadLetterId(1)).unwrap().unwrap();
+    let second = crate::dead_letter::NewDeadLetter {
+        class: letter.class,
+        reason: "said by somebody else".into(),
+        source: "elsewhere".into(),
+        bytes: letter.bytes,
+        agent: letter.agent,
+        movement: letter.movement,
+    };
+    let second = bench.store.add_dead_letter(1, &second).unwrap().unwrap();
+    bench.store.put_alias(1, "anna", &text("OLD-7"), &means_item("SKU-1")).unwrap();
+    assert_eq!(replay(&mut bench, 1), Replay::Applied);
+    assert_eq!(replay(&mut bench, second.0), Replay::AlreadyApplied);
+    assert_eq!(bench.stock(), "HAM/A-01 SKU-1 5");
+    assert_eq!(replay(&mut bench, second.0), Replay::AlreadyClosed);
+    bench.prove();
 }

@@ -261,6 +261,32 @@ pub(crate) fn a_journal_does_not_change_its_site(make: Make<'_>) {
     assert!(bench.letters()[0].starts_with("identity open x1: journal "));
 }
 
+pub(crate) fn an_unknown_site_is_refused_and_its_journal_keeps_everything(make: Make<'_>) {
+    let mut bench = Bench::new(make);
+    let first = batch("box-1", 1, 1, &[moved("SKU-1", 1, "supplier", "A-01")]);
+    // A slip in the box's configuration. Taken, the journal would belong to a site that never was.
+    for _ in 0..2 {
+        let outcome = bench.publish(&[(topic_of("HMA", &first), first.encode())]);
+        assert_eq!(acks(&outcome), ["box-1 0 Unknown"]);
+        assert_eq!((outcome.counts.events_new, outcome.counts.unappliable), (0, 0));
+    }
+    let letters = bench.letters();
+    assert!(
+        letters.len() == 1 && letters[0].starts_with("identity open x2: site HMA is not in"),
+        "{letters:?}"
+    );
+    // Put right, everything comes.
+    assert_eq!(acks(&bench.send_all(&[first])), ["box-1 1"]);
+    assert_eq!(bench.stock(), "HAM/A-01 SKU-1 1");
+    // A site that is closed later keeps what its journals say, as before.
+    let mut closed = snapshot();
+    closed.sites.retain(|known| known.site != site("HAM"));
+    closed.locations.retain(|known| known.site != site("HAM"));
+    bench.store.replace_catalogue(&erp(), &closed).unwrap();
+    let outcome = bench.send(2, &[moved("SKU-1", 1, "supplier", "A-01")]);
+    assert_eq!((acks(&outcome), outcome.counts.unappliable), (vec!["box-1 2".to_string()], 1));
+}
+
 pub(crate) fn a_count_books_the_difference(make: Make<'_>) {
     let mut bench = Bench::new(make);
     bench.send(

@@ -16,6 +16,7 @@ use crate::ingest::{Ingest, Outcome, Publish};
 use crate::ledger::OpeningLine;
 use crate::store::{DeadLetterQuery, StockQuery, Store};
 
+pub(crate) mod briefing;
 pub(crate) mod codes;
 pub(crate) mod ingest;
 pub(crate) mod letters;
@@ -35,7 +36,8 @@ macro_rules! suite {
                 a_conflict_within_one_group_is_seen, a_foreign_payload_is_refused, garbage_is_kept_once_and_answered,
                 an_unknown_version_waits_for_its_build, garbage_never_fills_the_store,
                 what_the_catalogue_lacks_is_held_and_replayed_once, nothing_is_taken_before_the_books_are_open,
-                a_journal_does_not_change_its_site, a_count_books_the_difference, a_count_without_lot_counts_all_lots,
+                a_journal_does_not_change_its_site,
+                an_unknown_site_is_refused_and_its_journal_keeps_everything, a_count_books_the_difference, a_count_without_lot_counts_all_lots,
                 counts_of_one_group_see_each_other, grams_are_booked_as_kilograms, absurd_quantities_are_set_aside,
                 lost_facts_are_told, below_zero_is_flagged_once, states_make_devices, the_last_transaction_is_all_or_nothing;
             postings: documents_are_made_of_mixed_work, a_batch_keeps_its_lines_and_its_reference,
@@ -51,10 +53,14 @@ macro_rules! suite {
                 a_trace_tells_the_whole_way, gauges_count_what_waits, a_reconciliation_knows_what_is_on_its_way,
                 a_catalogue_is_revised_only_when_it_changes, a_large_catalogue_comes_in_parts,
                 api_keys_are_made_used_and_revoked, books_open_once;
+            briefing: an_agent_is_told_everything_once_and_then_what_changes, stock_alone_is_told_less_often,
+                changes_that_save_nothing_are_a_snapshot, nobody_is_told_of_a_site_that_no_erp_has,
+                an_agent_learns_how_far_its_own_journal_is_in_the_picture;
             codes: an_unknown_code_waits_until_it_is_said, a_count_under_an_unknown_code_books_the_difference,
                 a_code_means_one_item, a_places_other_name_is_booked_as_the_place, a_packs_code_counts_what_is_in_it,
                 an_items_rules_outlive_the_catalogue, aliases_are_listed_without_hole_or_repeat,
-                changes_of_the_catalogue_are_what_was_touched, events_are_found_by_what_they_mention;
+                changes_of_the_catalogue_are_what_was_touched, events_are_found_by_what_they_mention, what_waits_for_a_code_is_found,
+                a_second_letter_about_a_fact_changes_nothing;
             tasks: a_task_is_done_by_what_names_it, asking_twice_is_asking_once, goods_may_be_there_before_the_paper,
                 a_plate_does_its_own_task_and_its_orders, a_count_task_is_done_by_counting,
                 a_task_without_sense_is_refused, a_site_has_no_more_tasks_than_its_boxes_hold,
