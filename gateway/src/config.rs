@@ -1,6 +1,7 @@
 //! The configuration: TOML in, checked values out, all faults at once. The manual is `config/default.toml`.
 
 mod reader;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use stockwire_protocol::{ChannelId, SiteId};
 
 pub use reader::Fault;
 use reader::{Reader, Section};
+pub use store::StoreConfig;
 
 use crate::io::broker::BrokerTls;
 use crate::io::mqtt::TlsFiles;
@@ -21,8 +23,8 @@ pub const DEFAULT: &str = include_str!("config/default.toml");
 pub struct Config {
     /// Where HTTP is served.
     pub http: Http,
-    /// File of the books.
-    pub store_path: PathBuf,
+    /// Where the books are.
+    pub store: StoreConfig,
     /// The broker and who we are there.
     pub mqtt: Mqtt,
     /// The embedded broker, when it is switched on.
@@ -171,15 +173,7 @@ impl Config {
     pub fn parse(text: &str) -> Result<Self, Vec<Fault>> {
         let (mut reader, mut root) = Reader::new(text);
         let http = http(&mut reader, &mut root);
-        let store = reader.section(&mut root, "store");
-        let store_path = store.map_or_else(
-            || Some(PathBuf::from("/var/lib/stockwire-gateway/gateway.db")),
-            |mut section| {
-                let path = reader.path(&mut section, "path");
-                reader.end(section);
-                path
-            },
-        );
+        let store = store::store(&mut reader, &mut root);
         let broker = broker(&mut reader, &mut root);
         let mqtt = mqtt(&mut reader, &mut root);
         let erp = reader.section(&mut root, "erp").map(|section| erp(&mut reader, section));
@@ -199,11 +193,9 @@ impl Config {
         let log = log(&mut reader, &mut root);
         reader.end(root);
         let faults = reader.finish();
-        match (http, store_path, mqtt, broker, erp.map_or(Some(None), |erp| erp.map(Some))) {
-            (Some(http), Some(store_path), Some(mqtt), Some(broker), Some(erp))
-                if faults.is_empty() && whole =>
-            {
-                Ok(Self { http, store_path, mqtt, broker, erp, channels, log })
+        match (http, store, mqtt, broker, erp.map_or(Some(None), |erp| erp.map(Some))) {
+            (Some(http), Some(store), Some(mqtt), Some(broker), Some(erp)) if faults.is_empty() && whole => {
+                Ok(Self { http, store, mqtt, broker, erp, channels, log })
             }
             _ => Err(faults),
         }
@@ -212,6 +204,11 @@ impl Config {
 
 fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an address and port such as 127.0.0.1:8480".to_owned())
+}
+
+/// Whether a name or address is this machine's own.
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn text(text: &str) -> Result<String, String> {
@@ -270,10 +267,7 @@ fn mqtt<'t>(reader: &mut Reader<'t>, root: &mut Section<'t>) -> Option<Mqtt> {
     let group = or(reader, &mut section, "group", default().group, text);
     let tls = reader.section(&mut section, "tls").map(|section| tls(reader, section));
     reader.end(section);
-    let local = |host: &String| {
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
-    };
-    if tls.is_none() && host.as_ref().is_some_and(|host| !local(host)) {
+    if tls.is_none() && host.as_ref().is_some_and(|host| !is_local(host)) {
         reader.fault(
             span,
             "mqtt.host is not this machine, so [mqtt.tls] with ca, cert and key is needed".into(),

@@ -10,9 +10,8 @@ use sha2::{Digest as _, Sha256};
 use stockwire_gateway::config::{self, Config, ConfigError};
 use stockwire_gateway::dead_letter::{DeadLetterId, DeadLetterState};
 use stockwire_gateway::ingest::{Ingest, Replay};
-use stockwire_gateway::io::sqlite_store::{SqliteReader, SqliteStore};
-use stockwire_gateway::io::unix_ms;
-use stockwire_gateway::store::{DeadLetterQuery, PAGE_ROWS_MAX, Reader as _, Store as _};
+use stockwire_gateway::io::{store_door, unix_ms};
+use stockwire_gateway::store::{DeadLetterQuery, PAGE_ROWS_MAX, Reader, Store};
 use stockwire_gateway::{channel, erp, run, trace};
 
 /// The cloud service of Stockwire: takes movements in, keeps the books, posts to the ERP, tells the channels.
@@ -36,8 +35,12 @@ enum Command {
     PrintConfig,
     /// List the ERP and channel connectors.
     Connectors,
-    /// Bring the database to this version's schema.
-    Migrate,
+    /// Bring the database to this version's schema. In PostgreSQL gateways go on meanwhile.
+    Migrate {
+        /// To this schema version instead; back as well, while that loses nothing.
+        #[arg(long, value_name = "N")]
+        to: Option<i64>,
+    },
     /// Keys for the API and the console.
     #[command(subcommand)]
     ApiKey(ApiKey),
@@ -144,14 +147,8 @@ fn act(arguments: &Arguments) -> Result<bool> {
         _ => {}
     }
     let config = Config::load(&arguments.config)?;
-    let open = || {
-        SqliteStore::open(&config.store_path)
-            .with_context(|| format!("opening {}", config.store_path.display()))
-    };
-    let read = || {
-        SqliteReader::open(&config.store_path)
-            .with_context(|| format!("opening {}", config.store_path.display()))
-    };
+    let open = || store_door::open(&config.store).with_context(|| format!("opening {}", config.store));
+    let read = || store_door::open_reader(&config.store).with_context(|| format!("opening {}", config.store));
     match &arguments.command {
         Command::Run => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -162,9 +159,10 @@ fn act(arguments: &Arguments) -> Result<bool> {
             println!("{}: good", arguments.config.display());
             Ok(true)
         }
-        Command::Migrate => {
-            open()?;
-            println!("{}: at this version's schema", config.store_path.display());
+        Command::Migrate { to } => {
+            let done = store_door::migrate(&config.store, *to);
+            let done = done.with_context(|| format!("the schema of {}", config.store))?;
+            println!("{}: {done}", config.store);
             Ok(true)
         }
         Command::ApiKey(ApiKey::Create { name }) => {
@@ -248,8 +246,8 @@ fn act(arguments: &Arguments) -> Result<bool> {
 
 fn dead_letters(
     command: &DeadLetters,
-    open: impl Fn() -> Result<SqliteStore>,
-    read: impl Fn() -> Result<SqliteReader>,
+    open: impl Fn() -> Result<Box<dyn Store>>,
+    read: impl Fn() -> Result<Box<dyn Reader>>,
 ) -> Result<bool> {
     match command {
         DeadLetters::List { all, json } => {
@@ -296,7 +294,8 @@ fn dead_letters(
             Ok(true)
         }
         DeadLetters::Replay { id } => {
-            let outcome = Ingest::new().replay(&mut open()?, unix_ms(), DeadLetterId(*id), "command line")?;
+            let outcome =
+                Ingest::new().replay(open()?.as_mut(), unix_ms(), DeadLetterId(*id), "command line")?;
             match &outcome {
                 Replay::Applied => println!("applied"),
                 Replay::AlreadyApplied => println!("had been applied before; nothing changed"),

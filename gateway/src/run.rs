@@ -17,13 +17,12 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Api, RunRequest};
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::ingest::{Alarm, GROUP_PUBLISHES_MAX, Ingest, Negative, Outcome, Publish};
 use crate::io::broker::{self, BrokerConfig};
 use crate::io::mqtt::{AckToken, Link, LinkEvent, Message, MqttConfig};
 use crate::io::shared::Shared;
-use crate::io::sqlite_store::{SqliteReader, SqliteStore};
-use crate::io::{systemd, unix_ms};
+use crate::io::{store_door, systemd, unix_ms};
 use crate::metrics::Metrics;
 use crate::store::{Reader, Store, StoreError};
 use courier::Courier;
@@ -57,12 +56,18 @@ pub fn check(config: &Config) -> Result<()> {
 /// # Errors
 /// When the store or the ERP cannot be read.
 pub async fn reconcile(config: &Config) -> Result<crate::reconcile::Plan> {
-    let reader: Shared<dyn Reader> = Shared::new(Box::new(open_reader(config)?));
+    let reader: Shared<dyn Reader> = Shared::new(blocking(config, store_door::open_reader).await?);
     senders::reconcile(config, &reader).await
 }
 
-fn open_reader(config: &Config) -> Result<SqliteReader> {
-    SqliteReader::open(&config.store_path).with_context(|| format!("opening {}", config.store_path.display()))
+/// Opens the store, which blocks, beside the runtime's own threads.
+async fn blocking<T: Send + 'static>(
+    config: &Config,
+    open: fn(&StoreConfig) -> Result<T, StoreError>,
+) -> Result<T> {
+    let store = config.store.clone();
+    let opened = tokio::task::spawn_blocking(move || open(&store)).await?;
+    opened.with_context(|| format!("opening {}", config.store))
 }
 
 /// Serves until SIGTERM or SIGINT.
@@ -73,18 +78,20 @@ pub async fn run(config: Config) -> Result<()> {
     start_log(&config);
     let mut stop_term = signal(SignalKind::terminate())?;
     let mut stop_int = signal(SignalKind::interrupt())?;
-    let path = &config.store_path;
-    let mut store = SqliteStore::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let recovered = store.recover_in_flight(unix_ms())?;
+    let store: Shared<dyn Store> = Shared::new(blocking(&config, store_door::open).await?);
+    let policies = senders::policies(&config)?;
+    let prepared = store.call(move |store| {
+        let recovered = store.recover_in_flight(unix_ms())?;
+        store.replace_channels(&policies).map(|()| recovered)
+    });
+    let recovered = prepared.await?;
     if recovered > 0 {
         tracing::info!(
             recovered,
             "work was in flight when the gateway last ended; its outcome will be looked up"
         );
     }
-    store.replace_channels(&senders::policies(&config)?)?;
-    let store: Shared<dyn Store> = Shared::new(Box::new(store));
-    let reader: Shared<dyn Reader> = Shared::new(Box::new(open_reader(&config)?));
+    let reader: Shared<dyn Reader> = Shared::new(blocking(&config, store_door::open_reader).await?);
 
     let embedded = match &config.broker {
         Some(broker) => {
@@ -142,7 +149,7 @@ pub async fn run(config: Config) -> Result<()> {
         next_command: unix_ms().unsigned_abs(),
     };
     systemd::notify("READY=1\nSTATUS=serving");
-    tracing::info!(http = %config.http.listen, store = %path.display(), "the gateway runs");
+    tracing::info!(http = %config.http.listen, store = %config.store, "the gateway runs");
     let result = desk.serve(&mut arrived, requested, &mut tasks, async {
         tokio::select! {
             _ = stop_term.recv() => {}

@@ -319,6 +319,15 @@ impl Site {
         std::fs::write(&path, text.replace(replace, with)).with_context(|| format!("writing {name}"))
     }
 
+    /// Has the gateway keep its books in a PostgreSQL instead of a file; before it is started.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written.
+    pub fn keep_books_in(&self, address: &str) -> Result<()> {
+        let file = format!("path = {:?}", self.folder().join("gateway.db"));
+        self.configure("gateway.toml", &file, &format!("postgres = {address:?}"))
+    }
+
     /// Whether both programs run.
     pub fn is_running(&mut self) -> bool {
         let runs = |child: &mut Option<Child>| child.as_mut().is_none_or(Child::is_running);

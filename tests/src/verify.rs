@@ -18,8 +18,11 @@ use stage::{Outcome, Running};
 use crate::peers::Peers;
 use crate::real::install::{self, ensure as ensure_tool};
 use crate::real::process::{Child, Scratch, free_port, wait_until};
-use crate::real::{Tool, World};
+use crate::real::{Postgres, Tool, World};
 use crate::site;
+
+/// Names a PostgreSQL to the gateway's own tests.
+pub(crate) const POSTGRES_VARIABLE: &str = "STOCKWIRE_POSTGRES_URL";
 
 /// One stage: a name for `--stage`, what it shows, and how it is run.
 pub struct Stage {
@@ -48,6 +51,11 @@ pub static STAGES: &[Stage] = &[
     Stage { name: "world", what: "2,000 seeds of the simulated world end with equal books", run: world },
     Stage { name: "sabotage", what: "each deliberate fault in a guarantee is caught", run: sabotage::run },
     Stage { name: "demo", what: "the demo runs headless and its books, ERP and shop agree", run: demo },
+    Stage {
+        name: "postgres",
+        what: "the store on PostgreSQL: contract, several gateways, killed connections, the demo",
+        run: postgres,
+    },
     Stage { name: "real", what: "real Mosquitto, Tryton and Vendure, with kills and time-outs", run: real },
     Stage { name: "cross", what: "the agent built for aarch64 runs under qemu-user", run: cross },
 ];
@@ -189,6 +197,16 @@ fn demo(stage: &Running) -> Result<u64> {
         "--json",
     ])?;
     output.json_number("movements")
+}
+
+fn postgres(stage: &Running) -> Result<u64> {
+    let server = Postgres::start()?;
+    let address = server.address();
+    let arguments = ["test", "--locked", "--workspace", "--lib", "postgres_store", "--", "--ignored"];
+    let count = stage.cargo_with(&[(POSTGRES_VARIABLE, address.as_str())], &arguments)?.tests()?;
+    let demo = ["run", "--locked", "--release", "-p", "stockwire-tests", "--bin", "demo", "--", "--headless"];
+    let output = stage.cargo(&[&demo[..], &["--postgres", "--movements", "200", "--json"]].concat())?;
+    Ok(count + output.json_number("movements")?)
 }
 
 fn real(stage: &Running) -> Result<u64> {

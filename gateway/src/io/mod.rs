@@ -4,8 +4,10 @@ pub mod broker;
 pub mod http_client;
 pub mod mqtt;
 pub mod outward;
+pub mod postgres_store;
 pub mod shared;
 pub mod sqlite_store;
+pub mod store_door;
 pub mod systemd;
 
 /// The wall clock, unix milliseconds.

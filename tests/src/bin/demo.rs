@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use stockwire_tests::device::scale::{MODELS, Model};
 use stockwire_tests::device::{self, Heard};
 use stockwire_tests::peers::{Peers, differences, expected_shop};
-use stockwire_tests::real::World;
 use stockwire_tests::real::process::eventually;
+use stockwire_tests::real::{Postgres, World};
 use stockwire_tests::script::{self, Act, Stock};
 use stockwire_tests::site::{self, Broker, CHANNEL, Keeper, Ports, SITE, Site};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -24,6 +24,9 @@ struct Arguments {
     /// Use a real Tryton and a real Vendure, installed on the spot, instead of the built-in stand-ins.
     #[arg(long)]
     real: bool,
+    /// Keep the books in a PostgreSQL of its own, installed on the spot, instead of a file.
+    #[arg(long)]
+    postgres: bool,
     /// Use this scanner instead of the virtual one, for example /dev/serial/by-id/usb-....
     #[arg(long, value_name = "PORT")]
     scanner: Option<PathBuf>,
@@ -139,6 +142,8 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     } else {
         Peers::stand_in(&world).await?
     };
+    let postgres =
+        if arguments.postgres { Some(tokio::task::spawn_blocking(Postgres::start).await??) } else { None };
     let devices = stockwire_tests::real::process::Scratch::new("devices")?;
     let model = arguments.virtual_scale.unwrap_or(MODELS[0]);
     let mut keeper = Keeper::plug_with(devices.path(), model)?;
@@ -158,6 +163,9 @@ async fn demo(arguments: &Arguments) -> Result<()> {
     if arguments.scale.is_none() {
         let protocol = format!("protocol = {:?}\n", model.name);
         site.configure("agent.toml", &protocol, &format!("{protocol}{}", model.config))?;
+    }
+    if let Some(postgres) = &postgres {
+        site.keep_books_in(&postgres.address())?;
     }
     site.start_gateway()?;
     site.gateway_ready().await?;

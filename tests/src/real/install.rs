@@ -23,6 +23,8 @@ pub enum Tool {
     Mosquitto,
     /// Its command-line clients.
     MosquittoClients,
+    /// The database of several gateways.
+    Postgres,
     /// Python with virtual environments, from 3.9 on.
     Python,
     /// Node.js with npm, from 20 on.
@@ -60,6 +62,16 @@ static TOOLS: &[(Tool, Recipe)] = &[
         Recipe::Debian {
             packages: &["mosquitto-clients"],
             check: Check { run: &["mosquitto_pub", "--help"], says: "mosquitto_pub is a simple mqtt client" },
+        },
+    ),
+    (
+        Tool::Postgres,
+        Recipe::Debian {
+            packages: &["postgresql"],
+            check: Check {
+                run: &["sh", "-c", "for i in /usr/lib/postgresql/*/bin/initdb; do $i --version; done"],
+                says: "initdb (PostgreSQL) 1",
+            },
         },
     ),
     (

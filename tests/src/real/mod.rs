@@ -1,8 +1,9 @@
-//! Real peers for our tests: Mosquitto, Tryton and Vendure, installed by name, seeded once, started in seconds.
+//! Real peers for our tests: Mosquitto, PostgreSQL, Tryton and Vendure, installed by name, seeded once, started in seconds.
 //!
 //! ```text
 //! install::ensure(Tool) -> cache: Debian package, Python environment or node_modules
 //!          World -> Tryton::start / Vendure::start   copy of a seeded template, own port, own scratch folder
+//!                   Postgres::start                  a new cluster, every commit on the disk
 //!                   Mosquitto::start                 MQTT 5, mutual TLS, one access rule for each agent
 //!          FaultProxy in front of either             loses answers after the peer has committed
 //! ```
@@ -14,6 +15,7 @@ pub mod cache;
 pub mod install;
 pub mod mosquitto;
 pub mod pki;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod tryton;
@@ -25,6 +27,7 @@ use anyhow::{Context as _, Result};
 pub use install::Tool;
 pub use mosquitto::Mosquitto;
 pub use pki::Pki;
+pub use postgres::Postgres;
 pub use proxy::FaultProxy;
 pub use tryton::Tryton;
 pub use vendure::Vendure;

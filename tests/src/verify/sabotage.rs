@@ -10,7 +10,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::POSTGRES_VARIABLE;
 use super::stage::Running;
+use crate::real::Postgres;
 
 /// One fault.
 pub struct Sabotage {
@@ -34,6 +36,18 @@ const WORLD: &[&str] =
 // need not build those again.
 const GATEWAY_STORE: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "sqlite_store"];
+const GATEWAY_POSTGRES: &[&str] = &[
+    "test",
+    "--locked",
+    "-p",
+    "stockwire-gateway",
+    "-p",
+    "stockwire-tests",
+    "--lib",
+    "postgres_store",
+    "--",
+    "--ignored",
+];
 const AGENT_OUTBOX: &[&str] =
     &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "outbox"];
 const AGENT_FEED: &[&str] = &[
@@ -123,6 +137,20 @@ pub static SABOTAGES: &[Sabotage] = &[
         good: "    key INTEGER PRIMARY KEY,            -- stream << 40 | sequence: one identity, once",
         bad: "    key INTEGER,                        -- stream << 40 | sequence: one identity, once",
         proof: GATEWAY_STORE,
+    },
+    Sabotage {
+        name: "no unique key in PostgreSQL's table of events",
+        file: "gateway/src/io/postgres_store/schema.rs",
+        good: "    PRIMARY KEY (site, key)             -- one identity, once",
+        bad: "    CHECK (site > 0)                    -- one identity, once",
+        proof: GATEWAY_POSTGRES,
+    },
+    Sabotage {
+        name: "several gateways, no lock: each writes on what it read, whatever the others write",
+        file: "gateway/src/io/postgres_store/session.rs",
+        good: "FROM books FOR UPDATE",
+        bad: "FROM books",
+        proof: GATEWAY_POSTGRES,
     },
     Sabotage {
         name: "sequence reused after restart: the journal counts on from its watermark",
@@ -254,6 +282,9 @@ pub(super) fn run(stage: &Running) -> Result<u64> {
     let copy = stage.root().join("target/sabotage");
     share_builds(&copy)?;
     let mut missed = Vec::new();
+    let postgres = Postgres::start()?;
+    let address = postgres.address();
+    let environment = [(POSTGRES_VARIABLE, address.as_str())];
     for sabotage in SABOTAGES {
         // Files are rewritten only where they differ, so that cargo rebuilds one crate and not six.
         for name in COPIED {
@@ -284,7 +315,7 @@ pub(super) fn run(stage: &Running) -> Result<u64> {
         stage
             .cargo_in(&copy, &build)
             .with_context(|| format!("{}: the fault does not build", sabotage.name))?;
-        match stage.cargo_in(&copy, sabotage.proof) {
+        match stage.cargo_at(&copy, &environment, sabotage.proof) {
             Ok(_) => missed.push(sabotage.name),
             Err(_) => println!("   caught: {}", sabotage.name),
         }

@@ -67,7 +67,13 @@ impl Running {
         self.cargo_at(folder, &[], arguments)
     }
 
-    fn cargo_at(&self, folder: &Path, environment: &[(&str, &str)], arguments: &[&str]) -> Result<Output> {
+    /// Runs cargo in a folder with something in its environment.
+    pub(super) fn cargo_at(
+        &self,
+        folder: &Path,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<Output> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).collect();
         self.command(folder, environment, Path::new(&cargo), &arguments)

@@ -26,10 +26,14 @@ pub(crate) mod property;
 pub(crate) mod queries;
 pub(crate) mod tasks;
 
-/// One test for each case, against the store that `$make` makes.
+/// One test for each case, against the store that `$make` makes; all ignored, with a reason, for a store that needs more
+/// than a file.
 macro_rules! suite {
-    ($make:expr) => {
-        $crate::store::contract::suite!($make;
+    (ignored $reason:literal, $make:expr) => {
+        $crate::store::contract::suite!(@cases [#[ignore = $reason]] $make);
+    };
+    (@cases $attribute:tt $make:expr) => {
+        $crate::store::contract::suite!(@modules $attribute $make;
             ingest: new_events_are_booked_and_acknowledged, a_duplicate_changes_nothing, an_overlap_adds_its_tail,
                 a_gap_is_refused_and_nothing_of_it_applied, overtaking_within_a_group_is_no_gap,
                 other_bytes_are_quarantined_and_freeze_the_stream, discarding_the_conflict_lets_the_stream_go_on,
@@ -69,13 +73,20 @@ macro_rules! suite {
             property: any_order_of_arrival_gives_the_same_books;
         );
     };
-    ($make:expr; $($module:ident: $($case:ident),+;)+) => {
+    (@modules $attribute:tt $make:expr; $($module:ident: $($case:ident),+;)+) => {
         $(mod $module {
-            $(#[test]
+            $($crate::store::contract::suite!(@case $attribute $make; $module $case);)+
+        })+
+    };
+    (@case [$(#[$attribute:meta])?] $make:expr; $module:ident $case:ident) => {
+            #[test]
+            $(#[$attribute])?
             fn $case() {
                 $crate::store::contract::$module::$case(&$make);
-            })+
-        })+
+            }
+    };
+    ($make:expr) => {
+        $crate::store::contract::suite!(@cases [] $make);
     };
 }
 pub(crate) use suite;

@@ -1,0 +1,49 @@
+//! Opens the store that the configuration names. Blocks; never on a runtime's own threads.
+
+use crate::config::StoreConfig;
+use crate::io::postgres_store::PostgresStore;
+use crate::io::sqlite_store::{SqliteReader, SqliteStore};
+use crate::store::{Reader, Store, StoreError};
+
+/// For writing; the schema is brought forward.
+///
+/// # Errors
+/// When it cannot be opened, or is newer than this build.
+pub fn open(config: &StoreConfig) -> Result<Box<dyn Store>, StoreError> {
+    Ok(match config {
+        StoreConfig::File(path) => Box::new(SqliteStore::open(path)?),
+        StoreConfig::Postgres(config) => Box::new(PostgresStore::open((**config).clone())?),
+    })
+}
+
+/// For reading what is there.
+///
+/// # Errors
+/// When there is none, or its schema is not this build's.
+pub fn open_reader(config: &StoreConfig) -> Result<Box<dyn Reader>, StoreError> {
+    Ok(match config {
+        StoreConfig::File(path) => Box::new(SqliteReader::open(path)?),
+        StoreConfig::Postgres(config) => Box::new(PostgresStore::open_reader((**config).clone())?),
+    })
+}
+
+/// Brings the schema to a version, this build's when none is named; says in words what was done.
+///
+/// # Errors
+/// When that is not possible; nothing was changed then.
+pub fn migrate(config: &StoreConfig, to: Option<i64>) -> Result<String, StoreError> {
+    match (config, to) {
+        (StoreConfig::File(path), None) => {
+            SqliteStore::open(path)?;
+            Ok("at this version's schema".into())
+        }
+        (StoreConfig::File(_), Some(_)) => Err(StoreError::Refused {
+            reason: "a file's schema goes forward only: to go back, put the backup from before in its place"
+                .into(),
+        }),
+        (StoreConfig::Postgres(config), to) => {
+            let (was, is) = PostgresStore::migrate((**config).clone(), to)?;
+            Ok(format!("schema version {is}, was {was}"))
+        }
+    }
+}
