@@ -41,6 +41,13 @@ enum Command {
         #[arg(long, value_name = "N")]
         to: Option<i64>,
     },
+    /// Move the books from a file into the PostgreSQL that the configuration names, and prove them on both sides. Stop
+    /// the gateway first; the file is left as it is.
+    CopyStore {
+        /// The file of the books.
+        #[arg(long, value_name = "FILE")]
+        from: PathBuf,
+    },
     /// Keys for the API and the console.
     #[command(subcommand)]
     ApiKey(ApiKey),
@@ -163,6 +170,18 @@ fn act(arguments: &Arguments) -> Result<bool> {
             let done = store_door::migrate(&config.store, *to);
             let done = done.with_context(|| format!("the schema of {}", config.store))?;
             println!("{}: {done}", config.store);
+            Ok(true)
+        }
+        Command::CopyStore { from } => {
+            let copied = store_door::copy_from(from, &config.store);
+            let report = copied.with_context(|| format!("moving {} to {}", from.display(), config.store))?;
+            let hash = |hash: [u8; 32]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+            println!(
+                "{} events, {} rows and {} balances are in {}, the same on both sides",
+                report.events, report.rows, report.balances, config.store
+            );
+            println!("rows      SHA-256 {}", hash(report.rows_hash[0]));
+            println!("balances  SHA-256 {}", hash(report.balances_hash[0]));
             Ok(true)
         }
         Command::ApiKey(ApiKey::Create { name }) => {

@@ -1,9 +1,11 @@
 //! Opens the store that the configuration names. Blocks; never on a runtime's own threads.
 
+use std::path::Path;
+
 use crate::config::StoreConfig;
 use crate::io::postgres_store::PostgresStore;
 use crate::io::sqlite_store::{SqliteReader, SqliteStore};
-use crate::store::{Reader, Store, StoreError};
+use crate::store::{BooksReport, Reader, Store, StoreError};
 
 /// For writing; the schema is brought forward.
 ///
@@ -46,4 +48,23 @@ pub fn migrate(config: &StoreConfig, to: Option<i64>) -> Result<String, StoreErr
             Ok(format!("schema version {is}, was {was}"))
         }
     }
+}
+
+/// Moves everything that a file holds into the store that the configuration names, and proves the books on both sides.
+/// The gateway on the file must have been stopped.
+///
+/// # Errors
+/// When that store is not a PostgreSQL without books, or when the books differ; nothing was kept then.
+pub fn copy_from(file: &Path, to: &StoreConfig) -> Result<BooksReport, StoreError> {
+    let StoreConfig::Postgres(config) = to else {
+        return Err(StoreError::Refused {
+            reason: "the configuration names a file too; name the database to move to with [store] postgres"
+                .into(),
+        });
+    };
+    // Opening would make an empty one.
+    if !file.is_file() {
+        return Err(StoreError::Refused { reason: format!("there is no file {}", file.display()) });
+    }
+    PostgresStore::open((**config).clone())?.copy_from(&SqliteStore::open(file)?)
 }

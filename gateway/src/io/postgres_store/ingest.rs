@@ -49,7 +49,7 @@ impl PostgresStore {
             return;
         }
         self.partitions_due_ms = at_ms.saturating_add(DAY_MS);
-        if let Err(fault) = schema::partitions(&self.session, at_ms) {
+        if let Err(fault) = schema::coming_partitions(&self.session, at_ms) {
             // What was to be stored is stored; without a partition it is in the default one.
             let error = &fault as &dyn std::error::Error;
             tracing::warn!(error, "no partitions for the coming months; trying again tomorrow");

@@ -16,6 +16,7 @@ mod books;
 mod catalogue;
 mod codes;
 mod column;
+mod copy;
 mod ingest;
 mod letters;
 mod offers;

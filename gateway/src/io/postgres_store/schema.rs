@@ -438,11 +438,25 @@ fn version(tx: &Tx<'_>) -> Result<i64, StoreError> {
     column::get(&tx.one(DOING, "SELECT version FROM stockwire_schema", &[])?, 0)
 }
 
-/// Makes the partitions of a month and of the months after it. A month whose rows are in a default partition already
+/// Makes the partitions of a month and of the months after it.
+pub(super) fn coming_partitions(session: &Session, at_ms: i64) -> Result<(), StoreError> {
+    make_partitions(session, months(at_ms, MONTHS_AHEAD))
+}
+
+/// Makes the partitions of the months of these times.
+pub(super) fn partitions(session: &Session, at_ms: &[i64]) -> Result<(), StoreError> {
+    let wanted: std::collections::BTreeSet<_> = at_ms.iter().flat_map(|at_ms| months(*at_ms, 0)).collect();
+    make_partitions(session, wanted)
+}
+
+/// A month whose rows are in a default partition already
 /// stays there: nothing is refused for want of a partition, and nothing is moved behind anybody's back.
-pub(super) fn partitions(session: &Session, at_ms: i64) -> Result<(), StoreError> {
+fn make_partitions(
+    session: &Session,
+    months: impl IntoIterator<Item = (String, i64, i64)>,
+) -> Result<(), StoreError> {
     const DOING: &str = "making partitions";
-    for (name, first_ms, end_ms) in months(at_ms) {
+    for (name, first_ms, end_ms) in months {
         for (table, column) in [("fact", "received_at"), ("ledger", "booked_at")] {
             let partition = format!("{table}_{name}");
             let made = session.write(DOING, Lock::None, |tx| {
@@ -469,15 +483,15 @@ pub(super) fn partitions(session: &Session, at_ms: i64) -> Result<(), StoreError
     Ok(())
 }
 
-/// Name, first millisecond and end of a month and of those after it; none for times that no calendar has.
-fn months(at_ms: i64) -> impl Iterator<Item = (String, i64, i64)> {
+/// Name, first millisecond and end of a month and of `ahead` after it; none for times that no calendar has.
+fn months(at_ms: i64, ahead: i32) -> impl Iterator<Item = (String, i64, i64)> {
     let first = jiff::Timestamp::from_millisecond(at_ms).ok();
     let first = first.map(|at| at.to_zoned(jiff::tz::TimeZone::UTC).date().first_of_month());
     let start = |date: jiff::civil::Date| {
         let zoned = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         Some(zoned.timestamp().as_millisecond())
     };
-    (0..=MONTHS_AHEAD).filter_map(move |ahead| {
+    (0..=ahead).filter_map(move |ahead| {
         let month = first?.checked_add(jiff::Span::new().months(ahead)).ok()?;
         let next = month.checked_add(jiff::Span::new().months(1)).ok()?;
         Some((format!("{:04}_{:02}", month.year(), month.month()), start(month)?, start(next)?))
@@ -491,11 +505,11 @@ mod tests {
     #[test]
     fn months_touch_and_run_over_the_turn_of_a_year() {
         // 2023-11-14.
-        let months: Vec<_> = months(1_700_000_000_000).collect();
+        let months: Vec<_> = months(1_700_000_000_000, MONTHS_AHEAD).collect();
         assert_eq!(months.len(), MONTHS_AHEAD as usize + 1);
         assert_eq!(months[0], ("2023_11".into(), 1_698_796_800_000, 1_701_388_800_000));
         assert_eq!(months[2].0, "2024_01");
         assert!(months.windows(2).all(|pair| pair[0].2 == pair[1].1), "{months:?}");
-        assert_eq!(super::months(i64::MAX).count(), 0);
+        assert_eq!(super::months(i64::MAX, 0).count(), 0);
     }
 }

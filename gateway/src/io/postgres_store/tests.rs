@@ -445,3 +445,46 @@ fn text_with_a_zero_in_it_is_kept_readable() {
     assert_eq!((kept.reason.as_str(), kept.source.as_str()), ("a\u{fffd}b", "c\u{fffd}d"));
     assert_eq!(kept.bytes, [0, 1]);
 }
+
+/// A file with some of everything moves into the database, and goes on there as if nothing had been.
+#[test]
+#[ignore = "needs a PostgreSQL: cargo verify --stage postgres"]
+fn a_file_moves_into_the_database_and_goes_on_there() {
+    use crate::io::sqlite_store::SqliteStore;
+    let path = std::env::temp_dir().join(format!("stockwire-copy-{}.db", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let mut file = Bench::opened(&|| Box::new(SqliteStore::open(&path).unwrap()), &[("SKU-1", "A-01", 20)]);
+    file.send(1, &some_of_everything());
+    let now = file.tick();
+    let batch = file.store.take_posting_batch(now, &crate::store::contract::erp(), 100).unwrap().unwrap();
+    file.store.take_channel_updates(now, &crate::store::contract::channel(), 3).unwrap();
+    file.store.create_api_key(1, "till", &[7; 32]).unwrap();
+    let before = everything(file.store.as_ref());
+    drop(file);
+
+    let place = Place::new();
+    let source = SqliteStore::open(&path).unwrap();
+    let report = place.open().copy_from(&source).unwrap();
+    assert_eq!((report.events, report.rows), (6, 5));
+    let mut moved_in = place.other();
+    assert_eq!(everything(moved_in.store.as_ref()), before);
+    assert_eq!(moved_in.store.use_api_key(5, &[7; 32]).unwrap().unwrap().name, "till");
+    // What was on its way is known by the same reference, and numbers go on without a hole.
+    let batches = moved_in.store.posting_batches(&crate::store::contract::erp(), 9).unwrap();
+    assert!(batches.iter().any(|known| known.reference == batch.reference && known.lines == batch.lines));
+    moved_in.store.recover_in_flight(now).unwrap();
+    assert_eq!(acks(&moved_in.send(1, &some_of_everything())), ["box-1 5"], "all known");
+    assert_eq!(acks(&moved_in.send(6, &some_of_everything())), ["box-1 10"]);
+    moved_in.prove();
+    // Once only, and nothing of a wrong one.
+    let again = place.open().copy_from(&source);
+    assert!(matches!(again, Err(StoreError::Refused { reason }) if reason.contains("already")));
+    let tampered = rusqlite::Connection::open(&path).unwrap();
+    tampered.execute_batch("UPDATE balance SET steps = steps + 1 WHERE steps > 0").unwrap();
+    let other = Place::new();
+    let wrong = other.open().copy_from(&source);
+    assert!(matches!(wrong, Err(StoreError::Refused { reason }) if reason.contains("wrong")));
+    assert_eq!(other.open().gauges().unwrap().events, 0);
+    drop((source, tampered));
+    std::fs::remove_file(&path).unwrap();
+}

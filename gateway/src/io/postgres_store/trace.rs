@@ -88,10 +88,12 @@ fn postings(tx: &Tx<'_>, ledger: i64) -> Result<Vec<TracePosting>, StoreError> {
 }
 
 pub(super) fn mentioning(tx: &Tx<'_>, word: &str, limit: usize) -> Result<Vec<Mentioned>, StoreError> {
-    let sql = "SELECT site.site, stream.agent, stream.epoch, event.key, fact.bytes, event.received_at FROM mention
+    let sql = "SELECT site.site, stream.agent, stream.epoch, event.key, coalesce(resolved.bytes, fact.bytes),
+                   event.received_at FROM mention
                JOIN stream ON stream.no = mention.event >> 40 JOIN site ON site.no = stream.site
                JOIN event ON event.site = stream.site AND event.key = mention.event
                JOIN fact ON fact.site = event.site AND fact.key = event.key AND fact.received_at = event.received_at
+               LEFT JOIN resolved ON resolved.event = event.key
                WHERE mention.word = $1 ORDER BY event.received_at, event.key LIMIT $2";
     let mentioned = |row: &postgres::Row| {
         Ok(Mentioned {
