@@ -223,11 +223,26 @@ impl Desk {
                     self.arrive(event, arrived).await?;
                 }
                 Some(request) = requested.recv() => self.answer(request).await,
-                _ = tick.tick() => self.look().await?,
+                _ = tick.tick() => {
+                    let looked = self.look().await;
+                    self.bear(looked)?;
+                }
                 // In this loop on purpose: it comes only while the loop makes progress.
                 _ = watchdog.tick() => systemd::notify("WATCHDOG=1"),
             }
             self.courier.deliver();
+        }
+    }
+
+    /// A store that is away for a while ends nothing: what could not be read is asked for again at the next look.
+    fn bear(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(fault) if passes(&fault) => {
+                self.ready.store(false, Ordering::Relaxed);
+                tracing::warn!(error = format!("{fault:#}"), "the store does not answer; looking again");
+                Ok(())
+            }
+            result => result,
         }
     }
 
@@ -247,7 +262,8 @@ impl Desk {
                 LinkEvent::Connected => {
                     tracing::info!("the broker is there");
                     self.metrics.set_connected(true);
-                    self.courier.handle_connected().await?;
+                    let served = self.courier.handle_connected().await;
+                    self.bear(served)?;
                     next = arrived.try_recv().ok().filter(|_| group.len() < GROUP_PUBLISHES_MAX);
                 }
                 LinkEvent::Disconnected { reason, class, retry_in } => {
@@ -260,7 +276,12 @@ impl Desk {
                 LinkEvent::Published { .. } => {}
             }
         }
-        if group.is_empty() { self.look().await } else { self.take_in(group).await }
+        if group.is_empty() {
+            let looked = self.look().await;
+            self.bear(looked)
+        } else {
+            self.take_in(group).await
+        }
     }
 
     async fn take_in(&mut self, group: Vec<(Message, AckToken)>) -> Result<()> {
@@ -280,7 +301,8 @@ impl Desk {
         }
         for message in messages.iter() {
             if let Some((site, agent, _)) = topic::parse(&message.topic) {
-                self.courier.heard(&site, &agent).await?;
+                let served = self.courier.heard(&site, &agent).await;
+                self.bear(served)?;
             }
         }
         for (_, _, reply) in outcome.replies {
@@ -329,6 +351,8 @@ impl Desk {
                         "nothing was stored; trying again"
                     );
                     tokio::time::sleep(wait).await;
+                    // We are well; a restart would bring no store back.
+                    systemd::notify("WATCHDOG=1");
                 }
                 Err(fault) => return Err(fault).context("taking in what has arrived"),
             }
@@ -370,6 +394,12 @@ impl Desk {
             RunRequest::Reconcile { answer } => self.senders.reconcile(answer),
         }
     }
+}
+
+/// Whether a fault is the store's and may be over soon.
+fn passes(fault: &anyhow::Error) -> bool {
+    let fault = fault.downcast_ref::<StoreError>();
+    fault.is_some_and(|fault| matches!(fault, StoreError::Busy { .. } | StoreError::Database { .. }))
 }
 
 fn raise(alarm: &Alarm) {

@@ -53,7 +53,7 @@ pub static STAGES: &[Stage] = &[
     Stage { name: "demo", what: "the demo runs headless and its books, ERP and shop agree", run: demo },
     Stage {
         name: "postgres",
-        what: "the store on PostgreSQL: contract, several gateways, killed connections, the demo",
+        what: "the store on PostgreSQL: contract, several gateways, kills, the demo",
         run: postgres,
     },
     Stage { name: "real", what: "real Mosquitto, Tryton and Vendure, with kills and time-outs", run: real },
@@ -204,6 +204,8 @@ fn postgres(stage: &Running) -> Result<u64> {
     let address = server.address();
     let arguments = ["test", "--locked", "--workspace", "--lib", "postgres_store", "--", "--ignored"];
     let count = stage.cargo_with(&[(POSTGRES_VARIABLE, address.as_str())], &arguments)?.tests()?;
+    let arguments = ["test", "--locked", "--workspace", "--test", "e2e_postgres", "--", "--ignored"];
+    let count = count + stage.cargo(&arguments)?.tests()?;
     let demo = ["run", "--locked", "--release", "-p", "stockwire-tests", "--bin", "demo", "--", "--headless"];
     let output = stage.cargo(&[&demo[..], &["--postgres", "--movements", "200", "--json"]].concat())?;
     Ok(count + output.json_number("movements")?)
