@@ -41,6 +41,12 @@ enum Command {
         #[arg(long, value_name = "N")]
         to: Option<i64>,
     },
+    /// Write a proven copy of the books into a new file, while the gateway runs.
+    Backup {
+        /// The new file.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+    },
     /// Move the books from a file into the PostgreSQL that the configuration names, and prove them on both sides. Stop
     /// the gateway first; the file is left as it is.
     CopyStore {
@@ -170,6 +176,18 @@ fn act(arguments: &Arguments) -> Result<bool> {
             let done = store_door::migrate(&config.store, *to);
             let done = done.with_context(|| format!("the schema of {}", config.store))?;
             println!("{}: {done}", config.store);
+            Ok(true)
+        }
+        Command::Backup { to } => {
+            let report = store_door::backup(&config.store, to);
+            let report = report.with_context(|| format!("copying {} to {}", config.store, to.display()))?;
+            println!(
+                "{}: {} events, {} rows, {} balances; the books are right",
+                to.display(),
+                report.events,
+                report.rows,
+                report.balances
+            );
             Ok(true)
         }
         Command::CopyStore { from } => {

@@ -68,3 +68,56 @@ pub fn copy_from(file: &Path, to: &StoreConfig) -> Result<BooksReport, StoreErro
     }
     PostgresStore::open((**config).clone())?.copy_from(&SqliteStore::open(file)?)
 }
+
+/// Writes a copy of the books as they are at this moment into a new file, and proves it; the gateway goes on meanwhile.
+///
+/// # Errors
+/// When the file is there already or cannot be written, and when the copy's books are not right.
+pub fn backup(config: &StoreConfig, to: &Path) -> Result<BooksReport, StoreError> {
+    match config {
+        StoreConfig::File(path) => {
+            SqliteReader::open(path)?.copy_to(to)?;
+            let report = SqliteReader::open(to)?.verify_books()?;
+            if report.is_right() { Ok(report) } else { Err(wrong(to, &report)) }
+        }
+        StoreConfig::Postgres(_) => Err(StoreError::Refused {
+            reason: "a PostgreSQL is backed up by its own means: `pg_dump --format=custom`, or an archive of its log".into(),
+        }),
+    }
+}
+
+fn wrong(file: &Path, report: &BooksReport) -> StoreError {
+    let findings = report.findings.join("; ");
+    StoreError::Refused { reason: format!("the books in {} are wrong: {findings}", file.display()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::{Bench, acks, moved};
+
+    #[test]
+    fn a_backup_is_the_books_of_its_moment() {
+        let folder = std::env::temp_dir().join(format!("stockwire-backup-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let [file, copy] = ["gateway.db", "copy.db"].map(|name| folder.join(name));
+        let store = StoreConfig::File(file);
+        let mut bench = Bench::opened(&|| open(&store).unwrap(), &[("SKU-1", "A-01", 20)]);
+        bench.send(1, &[moved("SKU-1", 5, "supplier", "A-01")]);
+        // The gateway is open, and goes on.
+        let report = backup(&store, &copy).unwrap();
+        assert_eq!(report, bench.store.verify_books().unwrap());
+        let then = bench.stock();
+        bench.send(2, &[moved("SKU-1", 1, "A-01", "customer")]);
+        // Never over another file.
+        assert!(matches!(backup(&store, &copy), Err(StoreError::Database { .. })));
+        // Restored, it goes on from its own moment.
+        let restored = StoreConfig::File(copy);
+        let mut back = Bench::empty(&|| open(&restored).unwrap());
+        assert_eq!(back.stock(), then);
+        assert_eq!(acks(&back.send(2, &[moved("SKU-1", 1, "A-01", "customer")])), ["box-1 2"]);
+        assert_eq!(back.stock(), bench.stock());
+        back.prove();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

@@ -107,6 +107,25 @@ impl SqliteReader {
         }
         Ok(Self { connection })
     }
+
+    /// Writes everything that is committed at this moment into a new file, on the disk when this returns.
+    ///
+    /// # Errors
+    /// When the file is there already or cannot be written.
+    pub fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
+        const DOING: &str = "copying the database";
+        let lost = |fault: std::io::Error| StoreError::Database { doing: DOING, source: Box::new(fault) };
+        let name = path.to_str().ok_or_else(|| StoreError::Refused {
+            reason: format!("{} is no path that SQLite can name", path.display()),
+        })?;
+        self.connection.execute("VACUUM INTO ?1", [name]).map_err(database(DOING))?;
+        // SQLite leaves that to the system's pleasure, and a backup is for the day after a power cut.
+        std::fs::File::open(path).and_then(|file| file.sync_all()).map_err(lost)?;
+        match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            Some(folder) => std::fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(lost),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What can be read from: both kinds of connection, by the same code.
