@@ -6,6 +6,7 @@ mod json;
 mod openapi;
 mod problem;
 mod read;
+mod reservation;
 mod task;
 mod write;
 
@@ -73,6 +74,8 @@ pub enum RunRequest {
         /// The reply.
         answer: oneshot::Sender<stockwire_protocol::ReplyResult>,
     },
+    /// Promises have changed: channels may have to be told.
+    Promised,
     /// Compare the books with the ERP; answers with the plan, printed.
     Reconcile {
         /// The plan or why there is none.
@@ -262,6 +265,74 @@ pub(crate) static ROUTES: &[Route] = &[
         body: "",
         answer: "Offer",
         handler: || get(read::availability),
+    },
+    Route {
+        method: "get",
+        path: "/v1/reservations",
+        summary: "Stock held for orders, newest first",
+        parameters: &[
+            ("channel", "query", "only this channel"),
+            ("order", "query", "only orders with this number"),
+            ITEM,
+            ("pending", "query", "true: only what is still held"),
+            LIMIT,
+            AFTER,
+        ],
+        body: "",
+        answer: "ReservationPage",
+        handler: || get(reservation::list),
+    },
+    Route {
+        method: "post",
+        path: "/v1/reservations",
+        summary: "Hold stock for an order, whole or not at all; sent twice, it is held once",
+        parameters: &[],
+        body: "ReservationGiven",
+        answer: "ReservationPage",
+        handler: || post(reservation::reserve),
+    },
+    Route {
+        method: "post",
+        path: "/v1/reservations/{channel}/{order}/resolve",
+        summary: "Confirm, post or void what an order holds, or some lines of it; the same key again changes nothing",
+        parameters: &[
+            ("channel", "path", "name of the channel"),
+            ("order", "path", "the order's number there"),
+        ],
+        body: "ResolutionGiven",
+        answer: "ReservationPage",
+        handler: || post(reservation::resolve),
+    },
+    Route {
+        method: "get",
+        path: "/v1/quotas",
+        summary: "Stock kept for accounts",
+        parameters: &[],
+        body: "",
+        answer: "QuotaPage",
+        handler: || get(reservation::quotas),
+    },
+    Route {
+        method: "put",
+        path: "/v1/quotas/{account}/{site}/{item}",
+        summary: "Keep so much for an account, counted from now; without a quantity nothing any more",
+        parameters: &[
+            ("account", "path", "the account"),
+            ("site", "path", "site"),
+            ("item", "path", "the item"),
+        ],
+        body: "QuotaGiven",
+        answer: "QuotaOutcome",
+        handler: || put(reservation::keep),
+    },
+    Route {
+        method: "get",
+        path: "/v1/shortages",
+        summary: "Where less is there than was promised, and which orders should give way",
+        parameters: &[],
+        body: "",
+        answer: "ShortagePage",
+        handler: || get(reservation::shortages),
     },
     Route {
         method: "get",

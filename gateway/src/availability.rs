@@ -1,8 +1,8 @@
 //! How much a channel may sell, and why.
 //!
-//! `availability = clamp(on hand of its sites - safety stock - threshold, 0, cap)`, each step kept as a [`Term`] so
-//! that "why does the shop show 7?" has an answer. Reservations, account quotas and the staleness guard are further
-//! terms of the same sum, and exposure (escrow) a further cap.
+//! `availability = clamp(on hand of its sites - reserved - kept for accounts - safety stock - threshold, 0, cap)`, each
+//! step kept as a [`Term`] so that "why does the shop show 7?" has an answer. The staleness guard is a further term of
+//! the same sum, and exposure (escrow) a further cap.
 
 use stockwire_protocol::{ChannelId, ItemId, Quantity, SiteId, Sku, Uom};
 
@@ -29,7 +29,8 @@ pub struct ChannelPolicy {
 /// Which number a channel must be given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Basis {
-    /// It subtracts what it has sold and not shipped by itself (Vendure): give it what is physically there.
+    /// It subtracts what it has sold and not shipped by itself (Vendure): give it what is there for it, its own open
+    /// orders included.
     OnHand,
     /// It sells exactly what it is given (most marketplaces): give it what is left after open orders.
     Net,
@@ -42,6 +43,10 @@ pub struct SiteStock {
     pub site: SiteId,
     /// Ordinary stock at physical places, in steps of the item's unit; may be below zero.
     pub on_hand_steps: i64,
+    /// Steps held for orders, by the channel where they were placed; each more than 0.
+    pub reserved_steps: Vec<(ChannelId, i64)>,
+    /// Steps kept for accounts and not used by them yet; 0 or more.
+    pub kept_steps: i64,
 }
 
 /// The number for a channel, and how it came about.
@@ -69,7 +74,7 @@ pub struct SiteNumber {
 /// One step of the sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Term {
-    /// What it is: `on_hand`, `negative_ignored`, `fraction`, `safety_stock`, `out_of_stock_threshold`,
+    /// What it is: `on_hand`, `reserved`, `kept_for_accounts`, `negative_ignored`, `fraction`, `safety_stock`, `out_of_stock_threshold`,
     /// `not_below_zero`, `cap`.
     pub name: &'static str,
     /// At which site, when it is one site's.
@@ -157,10 +162,15 @@ pub fn compute(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock], through: L
         let found = stock.iter().find(|stock| stock.site == *site);
         let on_hand = found.map_or(0, |stock| stock.on_hand_steps);
         term("on_hand", Some(site), on_hand);
-        term("negative_ignored", Some(site), on_hand.min(0).saturating_neg());
-        let kept = on_hand.max(0);
-        term("fraction", Some(site), -(kept % unit));
-        sites.push(SiteNumber { site: site.clone(), number: kept / unit });
+        let reserved = found.map_or(0, |stock| reserved_from(policy, &stock.reserved_steps));
+        term("reserved", Some(site), -reserved);
+        let kept = found.map_or(0, |stock| stock.kept_steps);
+        term("kept_for_accounts", Some(site), -kept);
+        let promisable = on_hand.saturating_sub(reserved).saturating_sub(kept);
+        term("negative_ignored", Some(site), promisable.min(0).saturating_neg());
+        let left = promisable.max(0);
+        term("fraction", Some(site), -(left % unit));
+        sites.push(SiteNumber { site: site.clone(), number: left / unit });
     }
     let pool = sites.iter().fold(0_i64, |sum, site| sum.saturating_add(site.number));
     let steps = |whole: i64| whole.saturating_mul(unit);
@@ -181,6 +191,13 @@ pub fn compute(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock], through: L
     Availability { number, sites, terms, through }
 }
 
+/// What is held from a channel's point of view: one that subtracts its own open orders must not lose them twice.
+fn reserved_from(policy: &ChannelPolicy, reserved: &[(ChannelId, i64)]) -> i64 {
+    let counts = |channel: &ChannelId| policy.basis == Basis::Net || *channel != policy.channel;
+    let counted = reserved.iter().filter(|(channel, _)| counts(channel));
+    counted.fold(0_i64, |sum, (_, steps)| sum.saturating_add(*steps))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,8 +215,16 @@ mod tests {
     /// Stock at HAM and MUC, holdbacks and cap; the number, its split, and the sum in words.
     fn check(uom: Uom, stock: [i64; 2], policy: ChannelPolicy, expected: (i64, [i64; 2], &str)) {
         let stock = [("HAM", stock[0]), ("MUC", stock[1])];
-        let stock = stock.map(|(name, on_hand_steps)| SiteStock { site: site(name), on_hand_steps });
-        let got = compute(&policy, uom, &stock, LedgerId(9));
+        let stock = stock.map(|(name, on_hand_steps)| plain(name, on_hand_steps));
+        check_stock(uom, &stock, &policy, expected);
+    }
+
+    fn plain(name: &str, on_hand_steps: i64) -> SiteStock {
+        SiteStock { site: site(name), on_hand_steps, reserved_steps: Vec::new(), kept_steps: 0 }
+    }
+
+    fn check_stock(uom: Uom, stock: &[SiteStock], policy: &ChannelPolicy, expected: (i64, [i64; 2], &str)) {
+        let got = compute(policy, uom, stock, LedgerId(9));
         let split: Vec<i64> = got.sites.iter().map(|site| site.number).collect();
         let words: Vec<String> =
             got.terms.iter().map(|t| format!("{} {}", t.name, t.quantity.decimal())).collect();
@@ -237,5 +262,24 @@ mod tests {
             (1, [1, 0], "on_hand 1.5, fraction -0.5, on_hand 0.5, fraction -0.5"),
         );
         check(Uom::Piece, [0, 0], p(0, 0, Some(0)), (0, [0, 0], "on_hand 0, on_hand 0"));
+    }
+
+    #[test]
+    fn what_is_promised_is_not_sold_again() {
+        let channel = |name: &str| ChannelId::new(name).unwrap();
+        let reserved_steps = vec![(channel("market"), 2), (channel("shop"), 3)];
+        let ham = SiteStock { reserved_steps, kept_steps: 1, ..plain("HAM", 10) };
+        let stock = [ham, plain("MUC", 0)];
+        // The shop counts its own three open orders itself; a market is told what is left after all of them.
+        let mut policy = policy(0, 0, None);
+        let words = "on_hand 10, reserved -2, kept_for_accounts -1, on_hand 0";
+        check_stock(Uom::Piece, &stock, &policy, (7, [7, 0], words));
+        policy.basis = Basis::Net;
+        let words = "on_hand 10, reserved -5, kept_for_accounts -1, on_hand 0";
+        check_stock(Uom::Piece, &stock, &policy, (4, [4, 0], words));
+        // More is promised here than lies here: that takes nothing from the other site.
+        let short = SiteStock { kept_steps: 9, ..plain("HAM", 5) };
+        let words = "on_hand 5, kept_for_accounts -9, negative_ignored 4, on_hand 2";
+        check_stock(Uom::Piece, &[short, plain("MUC", 2)], &policy, (2, [0, 2], words));
     }
 }

@@ -23,6 +23,7 @@ pub mod task;
 
 pub mod posting;
 pub mod reconcile;
+pub mod reservation;
 
 pub mod availability;
 

@@ -359,9 +359,14 @@ impl Desk {
         }
     }
 
-    /// Looks at what may have changed: the catalogue, and whether we are ready.
+    /// Looks at what may have changed: holds whose time is up, the catalogue, and whether we are ready.
     async fn look(&mut self) -> Result<()> {
         self.questions.retain(|_, question| !question.is_closed());
+        let expired = self.store.call(|store| store.expire_reservations(unix_ms())).await;
+        if expired.context("ending reservations whose time is up")? > 0 {
+            self.senders.wake_channels();
+            self.news.notify_waiters();
+        }
         let revision = self.courier.look().await?;
         let connected = self.courier.is_connected();
         self.ready
@@ -390,6 +395,10 @@ impl Desk {
                 let command = Command { id: self.next_command, body };
                 self.questions.insert(command.id, answer);
                 self.courier.command(&site, &agent, &command);
+            }
+            RunRequest::Promised => {
+                self.senders.wake_channels();
+                self.news.notify_waiters();
             }
             RunRequest::Reconcile { answer } => self.senders.reconcile(answer),
         }

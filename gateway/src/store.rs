@@ -7,8 +7,8 @@
 //! Calls block. The edge makes them on a blocking thread, and there is one writer.
 
 use stockwire_protocol::{
-    AgentId, Catalogue, ChannelId, CorrelationId, Epoch, Event, ItemId, ItemRules, LocationId, MovementId,
-    Quantity, Sequence, SiteId, Sku, Task, TaskKind,
+    AccountId, AgentId, Catalogue, ChannelId, CorrelationId, Epoch, Event, ItemId, ItemRules, LocationId,
+    MovementId, Quantity, Sequence, SiteId, Sku, Task, TaskKind,
 };
 
 use crate::availability::{Availability, ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber};
@@ -20,6 +20,7 @@ use crate::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use crate::ledger::{LedgerId, LedgerRow, OpeningLine};
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reconcile::{KnownLine, Snapshot as Cutoff};
+use crate::reservation::{self, Quota, Refused, Reservation, Resolution, Shortage};
 use crate::task::{TaskName, TaskRow, TaskState};
 use crate::trace::{Thread, TraceKey};
 
@@ -155,6 +156,16 @@ pub trait Reader: Send {
     /// Recent posting batches of an ERP, newest first.
     fn posting_batches(&self, erp: &ErpId, limit: usize) -> Result<Vec<PostingBatch>, StoreError>;
 
+    /// Reservations, newest first.
+    fn reservations(&self, query: &reservation::Query) -> Result<Page<Reservation>, StoreError>;
+
+    /// What is kept for accounts, ordered by item, site and account.
+    fn quotas(&self) -> Result<Vec<Quota>, StoreError>;
+
+    /// Where less is there than was promised, and who should give way; ordered by item and site, at most
+    /// [`SHORTAGES_MAX`](reservation::SHORTAGES_MAX).
+    fn shortages(&self) -> Result<Vec<Shortage>, StoreError>;
+
     /// The ledger side of a reconciliation: balances at this moment's cut-off, and of each how much the ERP can not
     /// have yet (unposted) or may have (in flight). Physical places only, summed over lots and dispositions.
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Cutoff, StoreError>;
@@ -218,6 +229,33 @@ pub trait Store: Reader {
 
     /// Nobody asks for a task any more. `false` = there is none, or it was withdrawn before.
     fn withdraw_task(&mut self, at_ms: i64, name: &TaskName) -> Result<bool, StoreError>;
+
+    /// Holds stock for an order: checks and appends in one transaction, whole or not at all. Answers with everything
+    /// that the order holds. The same request again changes nothing.
+    fn reserve(
+        &mut self,
+        now_ms: i64,
+        request: &reservation::Request,
+    ) -> Result<Result<Vec<Reservation>, Refused>, StoreError>;
+
+    /// Ends holds of an order, or makes them hard; answers as [`Store::reserve`]. The same key again changes nothing.
+    fn resolve(
+        &mut self,
+        now_ms: i64,
+        resolution: &Resolution,
+    ) -> Result<Result<Vec<Reservation>, Refused>, StoreError>;
+
+    /// Ends soft holds whose time is up; some of them when there are many. Returns how many; cheap when there are none.
+    fn expire_reservations(&mut self, now_ms: i64) -> Result<usize, StoreError>;
+
+    /// Keeps so much of an item at a site for an account, counted from now; `None` ends that. `false` = it was so.
+    fn put_quota(
+        &mut self,
+        now_ms: i64,
+        account: &AccountId,
+        at: (&ItemId, &SiteId),
+        quantity: Option<Quantity>,
+    ) -> Result<bool, StoreError>;
 
     /// Takes a channel's whole mapping of its SKUs to items.
     fn replace_listings(

@@ -166,6 +166,10 @@ text_id!(
     ChannelId, "channel", 1..=32, TOPIC_SAFE
 );
 text_id!(
+    /// A customer for whom stock is kept apart: the key of the ERP or CRM.
+    AccountId, "account", 1..=64, TEXT
+);
+text_id!(
     /// One thread from the first scan or order to the last acknowledgement.
     CorrelationId, "correlation id", 1..=128, TEXT
 );

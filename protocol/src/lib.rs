@@ -49,8 +49,8 @@ pub use digest::Digest;
 pub use exception::Exception;
 pub use handling::{Act, Content, Handling};
 pub use ids::{
-    AgentId, ChannelId, CorrelationId, DeviceId, Epoch, IdError, ItemId, LocationId, Lot, MovementId,
-    OperatorId, Reason, Reference, Sequence, SerialNumber, SiteId, Sku, StationId,
+    AccountId, AgentId, ChannelId, CorrelationId, DeviceId, Epoch, IdError, ItemId, LocationId, Lot,
+    MovementId, OperatorId, Reason, Reference, Sequence, SerialNumber, SiteId, Sku, StationId,
 };
 pub use movement::{
     BizStep, Correction, CorrectionReason, Details, Disposition, Movement, Place, StabilitySource,

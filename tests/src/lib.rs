@@ -9,6 +9,7 @@ pub mod bench;
 pub mod chaos;
 pub mod device;
 pub mod peers;
+pub mod race;
 pub mod real;
 pub mod script;
 pub mod shift;

@@ -204,7 +204,17 @@ fn postgres(stage: &Running) -> Result<u64> {
     let address = server.address();
     let arguments = ["test", "--locked", "--workspace", "--lib", "postgres_store", "--", "--ignored"];
     let count = stage.cargo_with(&[(POSTGRES_VARIABLE, address.as_str())], &arguments)?.tests()?;
-    let arguments = ["test", "--locked", "--workspace", "--test", "e2e_postgres", "--", "--ignored"];
+    let arguments = [
+        "test",
+        "--locked",
+        "--workspace",
+        "--test",
+        "e2e_postgres",
+        "--test",
+        "last_piece",
+        "--",
+        "--ignored",
+    ];
     let count = count + stage.cargo(&arguments)?.tests()?;
     let demo = ["run", "--locked", "--release", "-p", "stockwire-tests", "--bin", "demo", "--", "--headless"];
     let output = stage.cargo(&[&demo[..], &["--postgres", "--movements", "200", "--json"]].concat())?;

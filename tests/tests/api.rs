@@ -80,6 +80,13 @@ fn sent(path: &str) -> Value {
             "lot": true, "piece_weight": {"expected": "250", "tolerance": "5.5", "uom": "GRM"},
             "recalled": ["L-BAD"], "packs": [{"gtin": "19521234999994", "pieces": 6}],
         }),
+        "/v1/reservations" => {
+            serde_json::json!({"channel": "shop", "order": "SO-1", "priority": 7, "lines": [
+                {"line": 1, "item": "SKU-0001", "site": SITE, "quantity": "1", "uom": "H87"},
+            ]})
+        }
+        "/v1/reservations/{channel}/{order}/resolve" => serde_json::json!({"key": "paid", "step": "confirm"}),
+        "/v1/quotas/{account}/{site}/{item}" => serde_json::json!({"quantity": "1", "uom": "H87"}),
         _ => serde_json::json!({"why": "seen in a test"}),
     }
 }
@@ -157,6 +164,8 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
                 .replace("{item}", "SKU-0001")
                 .replace("{kind}", "pick")
                 .replace("{task}", "SO-1")
+                .replace("{order}", "SO-1")
+                .replace("{account}", "K-1")
                 .replace("{sscc}", PLATE);
             let url = format!("{}{filled}", site.url());
             let request = || match method.as_str() {

@@ -15,7 +15,7 @@ pub(super) fn document() -> Value {
                 let kind = match *name {
                     "limit" => json!({"type": "integer", "minimum": 1, "maximum": 500}),
                     "id" => json!({"type": "integer"}),
-                    "negative" => json!({"type": "boolean"}),
+                    "negative" | "pending" => json!({"type": "boolean"}),
                     _ => json!({"type": "string"}),
                 };
                 json!({"name": name, "in": place, "required": *place == "path", "description": meaning, "schema": kind})
@@ -102,7 +102,7 @@ fn given(required: usize, fields: &[(&str, &str)]) -> Value {
 }
 
 /// What is sent, by name: how many of the fields must be there, then all of them.
-const GIVEN: [(&str, usize, Fields); 6] = [
+const GIVEN: [(&str, usize, Fields); 10] = [
     ("Discard", 1, &[("why", TEXT)]),
     ("CodeGiven", 1, &[("code", TEXT), ("item", MAYBE), ("site", MAYBE), ("location", MAYBE)]),
     ("AliasGiven", 2, &[("code", TEXT), ("kind", TEXT), ("site", MAYBE)]),
@@ -132,6 +132,25 @@ const GIVEN: [(&str, usize, Fields); 6] = [
         ],
     ),
     ("ItemRulesGiven", 0, RULES),
+    (
+        "ReservationGiven",
+        3,
+        &[
+            ("channel", TEXT),
+            ("order", TEXT),
+            ("lines", "[ReservationLineGiven]"),
+            ("account", MAYBE),
+            ("priority", "integer?"),
+            ("until", MAYBE),
+        ],
+    ),
+    (
+        "ReservationLineGiven",
+        3,
+        &[("line", NUMBER), ("site", TEXT), ("quantity", TEXT), ("item", MAYBE), ("uom", MAYBE)],
+    ),
+    ("ResolutionGiven", 2, &[("key", TEXT), ("step", TEXT), ("lines", "[ReservationLineGiven]")]),
+    ("QuotaGiven", 0, &[("quantity", MAYBE), ("uom", MAYBE)]),
 ];
 
 const RULES: Fields = &[
@@ -228,12 +247,62 @@ const FLOOR: [(&str, Fields); 14] = [
     ("DiscardOutcome", &[("result", TEXT)]),
 ];
 
+/// What comes back about promises.
+const PROMISES: [(&str, Fields); 5] = [
+    (
+        "Reservation",
+        &[
+            ("reservation", NUMBER),
+            ("channel", TEXT),
+            ("order", TEXT),
+            ("line", NUMBER),
+            ("item", TEXT),
+            ("site", TEXT),
+            ("quantity", TEXT),
+            ("uom", TEXT),
+            ("pending", TEXT),
+            ("posted", TEXT),
+            ("voided", TEXT),
+            ("expired", TEXT),
+            ("account", MAYBE),
+            ("priority", NUMBER),
+            ("until", MAYBE),
+            ("reserved_at", TEXT),
+        ],
+    ),
+    (
+        "Quota",
+        &[
+            ("account", TEXT),
+            ("item", TEXT),
+            ("site", TEXT),
+            ("quantity", TEXT),
+            ("uom", TEXT),
+            ("used", TEXT),
+            ("kept", TEXT),
+        ],
+    ),
+    ("QuotaOutcome", &[("result", TEXT)]),
+    (
+        "Shortage",
+        &[
+            ("item", TEXT),
+            ("site", TEXT),
+            ("on_hand", TEXT),
+            ("reserved", TEXT),
+            ("uom", TEXT),
+            ("gives_way", "[GivesWay]"),
+        ],
+    ),
+    ("GivesWay", &[("channel", TEXT), ("order", TEXT), ("line", NUMBER), ("quantity", TEXT)]),
+];
+
 fn schemas() -> Value {
     let mut all = Map::new();
     for (name, required, fields) in GIVEN {
         all.insert(name.into(), given(required, fields));
     }
-    for (name, fields) in FLOOR {
+    for (name, fields) in FLOOR.into_iter().chain(PROMISES) {
         all.insert(name.into(), object(fields));
     }
     let rows: [(&str, &[(&str, &str)]); 10] = [
@@ -358,6 +427,9 @@ fn schemas() -> Value {
         "Task",
         "UnknownCode",
         "Alias",
+        "Reservation",
+        "Quota",
+        "Shortage",
     ] {
         let list = format!("[{row}]");
         all.insert(format!("{row}Page"), object(&[("rows", &list), ("next", MAYBE)]));

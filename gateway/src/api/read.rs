@@ -24,8 +24,10 @@ type Answer<T> = Result<Json<T>, Problem>;
 pub(super) struct Parameters {
     pub(super) site: Option<String>,
     location: Option<String>,
-    item: Option<String>,
-    channel: Option<String>,
+    pub(super) item: Option<String>,
+    pub(super) channel: Option<String>,
+    pub(super) order: Option<String>,
+    pub(super) pending: Option<bool>,
     erp: Option<String>,
     search: Option<String>,
     pub(super) state: Option<String>,

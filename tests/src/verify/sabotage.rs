@@ -48,6 +48,8 @@ const GATEWAY_POSTGRES: &[&str] = &[
     "--",
     "--ignored",
 ];
+const GATEWAY_RESERVATIONS: &[&str] =
+    &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "reservation"];
 const AGENT_OUTBOX: &[&str] =
     &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "outbox"];
 const AGENT_FEED: &[&str] = &[
@@ -261,6 +263,28 @@ pub static SABOTAGES: &[Sabotage] = &[
         bad: "        if since > self.snapshot && since == 0 {
             // At a new connection",
         proof: AGENT_FEED,
+    },
+    Sabotage {
+        name: "no demand sum: the lines of one order are compared one by one",
+        file: "gateway/src/reservation.rs",
+        good: "        sum.steps = sum.steps.saturating_add(line.quantity.steps);",
+        bad: "        sum.steps = sum.steps.max(line.quantity.steps);",
+        proof: GATEWAY_RESERVATIONS,
+    },
+    Sabotage {
+        name: "no check of what others hold: a piece is promised twice",
+        file: "gateway/src/io/sqlite_store/reservations.rs",
+        good: "                known.shelves.insert(name.clone(), shelf(tx, *item, *site)?);",
+        bad: "                let shelf = Shelf { reserved: 0, ..shelf(tx, *item, *site)? };
+                known.shelves.insert(name.clone(), shelf);",
+        proof: GATEWAY_RESERVATIONS,
+    },
+    Sabotage {
+        name: "no expiry: a basket that nobody pays holds its stock for ever",
+        file: "gateway/src/reservation.rs",
+        good: "Firmness::Soft { until_ms } if until_ms <= now_ms)",
+        bad: "Firmness::Soft { until_ms } if until_ms <= now_ms && now_ms < 0)",
+        proof: GATEWAY_RESERVATIONS,
     },
 ];
 

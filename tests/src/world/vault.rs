@@ -13,6 +13,7 @@ use stockwire_gateway::io::sqlite_store::SqliteStore;
 use stockwire_gateway::ledger::OpeningLine;
 use stockwire_gateway::posting::{BatchResult, PostingBatch};
 use stockwire_gateway::reconcile::{KnownLine, Snapshot as Cutoff};
+use stockwire_gateway::reservation::{self, Quota, Refused, Reservation, Resolution, Shortage};
 use stockwire_gateway::store::{
     ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
     MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, Store, StoreError, TaskQuery,
@@ -20,7 +21,8 @@ use stockwire_gateway::store::{
 use stockwire_gateway::task::{TaskName, TaskRow};
 use stockwire_gateway::trace::{Thread, TraceKey};
 use stockwire_protocol::{
-    AgentId, Catalogue, ChannelId, Epoch, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku, Task,
+    AccountId, AgentId, Catalogue, ChannelId, Epoch, ItemId, ItemRules, LocationId, MovementId, Quantity,
+    SiteId, Sku, Task,
 };
 
 use super::random::Random;
@@ -135,6 +137,9 @@ read! {
     event(movement: &MovementId) -> Option<KnownEvent>;
     trace(key: &TraceKey, limit: usize) -> Vec<Thread>;
     posting_batches(erp: &ErpId, limit: usize) -> Vec<PostingBatch>;
+    reservations(query: &reservation::Query) -> Page<Reservation>;
+    quotas() -> Vec<Quota>;
+    shortages() -> Vec<Shortage>;
     reconcile_snapshot(erp: &ErpId) -> Cutoff;
     known_lines(erp: &ErpId, keys: &[(SiteId, LocationId, ItemId)], limit: usize) -> Vec<KnownLine>;
     verify_books() -> BooksReport;
@@ -168,6 +173,10 @@ write! {
     put_item_rules(item: &ItemId, rules: &ItemRules) -> bool;
     put_task(at_ms: i64, site: &SiteId, task: &Task) -> TaskRow;
     withdraw_task(at_ms: i64, name: &TaskName) -> bool;
+    reserve(now_ms: i64, request: &reservation::Request) -> std::result::Result<Vec<Reservation>, Refused>;
+    resolve(now_ms: i64, resolution: &Resolution) -> std::result::Result<Vec<Reservation>, Refused>;
+    expire_reservations(now_ms: i64) -> usize;
+    put_quota(now_ms: i64, account: &AccountId, at: (&ItemId, &SiteId), quantity: Option<Quantity>) -> bool;
     replace_listings(channel: &ChannelId, listings: &[Listing]) -> ListingsChange;
     replace_channels(policies: &[ChannelPolicy]) -> ();
     open_books(at_ms: i64, erp: &ErpId, lines: &[OpeningLine]) -> bool;

@@ -72,6 +72,17 @@ static TABLES: &[Table] = &[
     Table { name: "task_tally", columns: &[("site", 'i'), ("id", 't'), ("kind", 't'), ("item", 'i'), ("lot", 't'),
         ("location", 't'), ("done", 'i'), ("short", 'i')],
         from: "SELECT site, id, kind, item, lot, location, done, short FROM task_tally" },
+    Table { name: "reservation", columns: &[("id", 'i'), ("channel", 't'), ("order_id", 't'), ("line", 'i'), ("site", 'i'),
+        ("attempt", 'i'), ("item", 'i'), ("steps", 'i'), ("account", 't'), ("priority", 'i'), ("until", 'i'), ("at", 'i')],
+        from: "SELECT id, channel, order_id, line, site, attempt, item, steps, account, priority, until, at
+               FROM reservation" },
+    Table { name: "reservation_entry", columns: &[("reservation", 'i'), ("key", 't'), ("step", 't'), ("steps", 'i'),
+        ("at", 'i')], from: "SELECT reservation, key, step, steps, at FROM reservation_entry" },
+    Table { name: "pending", columns: &[("reservation", 'i'), ("site", 'i'), ("item", 'i'), ("channel", 't'),
+        ("steps", 'i'), ("until", 'i')],
+        from: "SELECT reservation, site, item, channel, steps, until FROM pending" },
+    Table { name: "quota", columns: &[("site", 'i'), ("item", 'i'), ("account", 't'), ("steps", 'i'), ("since", 'i')],
+        from: "SELECT site, item, account, steps, since FROM quota" },
     Table { name: "dead_letter", columns: &[("id", 'i'), ("hash", 'x'), ("class", 't'), ("reason", 't'), ("source", 't'),
         ("bytes", 'x'), ("site", 't'), ("agent", 't'), ("event", 'i'), ("erp", 't'), ("ledger", 'i'), ("channel", 't'),
         ("sku", 't'), ("first_at", 'i'), ("last_at", 'i'), ("times", 'i'), ("state", 't'), ("closed_at", 'i'),
@@ -129,7 +140,7 @@ impl PostgresStore {
                 copy(tx, file, table)?;
             }
             copy_counters(tx, file)?;
-            for table in ["dead_letter", "batch"] {
+            for table in ["dead_letter", "batch", "reservation"] {
                 let sql = format!(
                     "SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table} HAVING count(*) > 0"
                 );

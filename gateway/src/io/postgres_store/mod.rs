@@ -25,6 +25,7 @@ mod postings;
 mod queries;
 mod reader;
 mod reconcile;
+mod reservations;
 mod schema;
 mod session;
 mod tasks;

@@ -11,7 +11,7 @@ use super::catalogue::{channels, json};
 use super::column::{PLACE_AT, clean, count, get, text, unreadable, uom};
 use super::postings::attempts;
 use super::session::Lock;
-use super::{Counter, PostgresStore, Tx, books, bump, letters};
+use super::{Counter, PostgresStore, Tx, books, bump, letters, reservations};
 use crate::availability::{ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
 use crate::ledger::LedgerId;
 use crate::store::{ADRIFT_MAX, Adrift, Published, StoreError};
@@ -169,16 +169,22 @@ fn site_pairs(sites: &[SiteNumber]) -> SitePairs<'_> {
     sites.iter().map(|site| (site.site.as_str(), site.number)).collect()
 }
 
-/// Ordinary stock of items at physical places, by site.
+/// What of items lies at each site, and what of it is promised.
 pub(super) fn site_stock(tx: &Tx<'_>, items: &[i64]) -> Result<HashMap<i64, Vec<SiteStock>>, StoreError> {
     let sql = "SELECT balance.item, site.site, sum(balance.steps)::bigint
                FROM balance JOIN place ON place.no = balance.place JOIN site ON site.no = place.site
                WHERE balance.item = ANY($1) AND place.kind = $2 AND balance.disposition = ''
                GROUP BY balance.item, site.no, site.site ORDER BY balance.item, site.no";
     let mut stock: HashMap<i64, Vec<SiteStock>> = HashMap::new();
+    // A site where something is promised and nothing lies gives nothing, so it need not be listed.
+    let (mut reserved, mut kept) = (reservations::reserved(tx, items)?, reservations::kept(tx, items)?);
     for row in tx.query(TAKING, sql, &[&items, &PLACE_AT])? {
-        let at_site = SiteStock { site: text(&row, 1)?, on_hand_steps: get(&row, 2)? };
-        stock.entry(get(&row, 0)?).or_default().push(at_site);
+        let at: (i64, SiteId) = (get(&row, 0)?, text(&row, 1)?);
+        let reserved_steps = reserved.remove(&at).unwrap_or_default();
+        let kept_steps = kept.remove(&at).unwrap_or_default();
+        let (item, site) = at;
+        let at_site = SiteStock { site, on_hand_steps: get(&row, 2)?, reserved_steps, kept_steps };
+        stock.entry(item).or_default().push(at_site);
     }
     Ok(stock)
 }

@@ -3,8 +3,8 @@
 use stockwire_protocol::{Catalogue, ChannelId, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku};
 
 use super::{
-    PostgresStore, books, catalogue, codes, ingest, letters, picture, postings, queries, reconcile, tasks,
-    trace,
+    PostgresStore, books, catalogue, codes, ingest, letters, picture, postings, queries, reconcile,
+    reservations, tasks, trace,
 };
 use crate::briefing::{Delta, Mark, Marks, Picture};
 use crate::catalogue::{ErpId, Index, Item, Site};
@@ -13,6 +13,7 @@ use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::ingest::KnownEvent;
 use crate::posting::PostingBatch;
 use crate::reconcile::{KnownLine, Snapshot};
+use crate::reservation::{self, Quota, Reservation, Shortage};
 use crate::store::{
     ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
     MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
@@ -119,6 +120,18 @@ impl Reader for PostgresStore {
 
     fn posting_batches(&self, erp: &ErpId, limit: usize) -> Result<Vec<PostingBatch>, StoreError> {
         self.read(|tx| postings::recent(tx, erp, limit))
+    }
+
+    fn reservations(&self, query: &reservation::Query) -> Result<Page<Reservation>, StoreError> {
+        self.read(|tx| reservations::list(tx, query))
+    }
+
+    fn quotas(&self) -> Result<Vec<Quota>, StoreError> {
+        self.read(reservations::quotas)
+    }
+
+    fn shortages(&self) -> Result<Vec<Shortage>, StoreError> {
+        self.read(reservations::shortages)
     }
 
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {

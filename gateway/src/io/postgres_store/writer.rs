@@ -1,6 +1,6 @@
 //! [`Store`] on PostgreSQL.
 
-use stockwire_protocol::{ChannelId, ItemId, ItemRules, SiteId, Sku, Task};
+use stockwire_protocol::{AccountId, ChannelId, ItemId, ItemRules, Quantity, SiteId, Sku, Task};
 
 use super::letters::Closing;
 use super::session::Lock;
@@ -12,6 +12,7 @@ use crate::dead_letter::{DeadLetterId, NewDeadLetter};
 use crate::ingest::{Known, Need, Negative, Writes};
 use crate::ledger::OpeningLine;
 use crate::posting::{BatchResult, PostingBatch};
+use crate::reservation::{Refused, Request, Reservation, Resolution};
 use crate::store::{ApiKeyRow, Store, StoreError};
 use crate::task::{TaskName, TaskRow};
 
@@ -66,6 +67,36 @@ impl Store for PostgresStore {
 
     fn withdraw_task(&mut self, at_ms: i64, name: &TaskName) -> Result<bool, StoreError> {
         self.withdraw(at_ms, name)
+    }
+
+    fn reserve(
+        &mut self,
+        now_ms: i64,
+        request: &Request,
+    ) -> Result<Result<Vec<Reservation>, Refused>, StoreError> {
+        self.reserve_stock(now_ms, request)
+    }
+
+    fn resolve(
+        &mut self,
+        now_ms: i64,
+        resolution: &Resolution,
+    ) -> Result<Result<Vec<Reservation>, Refused>, StoreError> {
+        self.resolve_order(now_ms, resolution)
+    }
+
+    fn expire_reservations(&mut self, now_ms: i64) -> Result<usize, StoreError> {
+        self.expire_due(now_ms)
+    }
+
+    fn put_quota(
+        &mut self,
+        now_ms: i64,
+        account: &AccountId,
+        at: (&ItemId, &SiteId),
+        quantity: Option<Quantity>,
+    ) -> Result<bool, StoreError> {
+        self.set_quota(now_ms, account, at, quantity)
     }
 
     fn replace_listings(

@@ -21,6 +21,7 @@ mod postings;
 mod queries;
 mod reader;
 mod reconcile;
+mod reservations;
 mod schema;
 mod tasks;
 mod writer;

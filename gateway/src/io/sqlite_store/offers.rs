@@ -5,7 +5,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 use stockwire_protocol::{ChannelId, SiteId, Sku};
 
 use super::catalogue::{channels, json};
-use super::{PLACE_AT, SqliteStore, books, bump, database, letters, text, unreadable, uom};
+use super::{PLACE_AT, SqliteStore, books, bump, database, letters, reservations, text, unreadable, uom};
 use crate::availability::{ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
 use crate::ledger::LedgerId;
 use crate::store::{ADRIFT_MAX, Adrift, Published, StoreError};
@@ -171,16 +171,25 @@ fn site_pairs(sites: &[SiteNumber]) -> SitePairs<'_> {
     sites.iter().map(|site| (site.site.as_str(), site.number)).collect()
 }
 
-/// Ordinary stock of an item at physical places, by site.
+/// What of an item lies at each site, and what of it is promised.
 pub(super) fn site_stock(connection: &Connection, item: i64) -> Result<Vec<SiteStock>, StoreError> {
     let sql = "SELECT site.site, sum(balance.steps) FROM balance JOIN place ON place.no = balance.place
                JOIN site ON site.no = place.site
                WHERE balance.item = ?1 AND place.kind = ?2 AND balance.disposition = '' GROUP BY site.no ORDER BY site.no";
     let mut statement = connection.prepare_cached(sql).map_err(database(TAKING))?;
-    statement
-        .query_map((item, PLACE_AT), |row| Ok(SiteStock { site: text(row, 0)?, on_hand_steps: row.get(1)? }))
+    let on_hand: Vec<(SiteId, i64)> = statement
+        .query_map((item, PLACE_AT), |row| Ok((text(row, 0)?, row.get(1)?)))
         .and_then(Iterator::collect)
-        .map_err(database(TAKING))
+        .map_err(database(TAKING))?;
+    // A site where something is promised and nothing lies gives nothing, so it need not be listed.
+    let mut reserved = reservations::reserved_by_site(connection, item)?;
+    let mut kept = reservations::kept_by_site(connection, item)?;
+    let stock = |(site, on_hand_steps)| {
+        let reserved_steps = reserved.remove(&site).unwrap_or_default();
+        let kept_steps = kept.remove(&site).unwrap_or_default();
+        SiteStock { site, on_hand_steps, reserved_steps, kept_steps }
+    };
+    Ok(on_hand.into_iter().map(stock).collect())
 }
 
 /// Computes the numbers of items whose stock changed, for every channel that lists them. `true` = there may be more.

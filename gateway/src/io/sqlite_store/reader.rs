@@ -3,7 +3,8 @@
 use stockwire_protocol::{Catalogue, ChannelId, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku};
 
 use super::{
-    Connected, books, catalogue, codes, ingest, letters, meta, picture, postings, queries, reconcile, tasks,
+    Connected, books, catalogue, codes, ingest, letters, meta, picture, postings, queries, reconcile,
+    reservations, tasks,
 };
 use crate::briefing::{Delta, Mark, Marks, Picture};
 use crate::catalogue::{ErpId, Index, Item, Site};
@@ -12,6 +13,7 @@ use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::ingest::KnownEvent;
 use crate::posting::PostingBatch;
 use crate::reconcile::{KnownLine, Snapshot};
+use crate::reservation::{self, Quota, Reservation, Shortage};
 use crate::store::{
     ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
     MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
@@ -118,6 +120,18 @@ impl<T: Connected> Reader for T {
 
     fn posting_batches(&self, erp: &ErpId, limit: usize) -> Result<Vec<PostingBatch>, StoreError> {
         postings::recent(self.connection(), erp, limit)
+    }
+
+    fn reservations(&self, query: &reservation::Query) -> Result<Page<Reservation>, StoreError> {
+        reservations::list(self.connection(), query)
+    }
+
+    fn quotas(&self) -> Result<Vec<Quota>, StoreError> {
+        reservations::quotas(self.connection())
+    }
+
+    fn shortages(&self) -> Result<Vec<Shortage>, StoreError> {
+        reservations::shortages(self.connection())
     }
 
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {

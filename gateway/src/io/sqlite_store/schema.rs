@@ -188,6 +188,53 @@ CREATE TABLE task_tally (
     PRIMARY KEY (site, id, kind, item, lot, location)
 ) STRICT, WITHOUT ROWID;
 
+-- Holds of stock for orders. Neither table is ever updated; what is pending is a projection of both.
+CREATE TABLE reservation (
+    id INTEGER PRIMARY KEY,
+    channel TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    site INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,           -- 0, 1, 2 ...: anew after the one before has expired
+    item INTEGER NOT NULL,
+    steps INTEGER NOT NULL CHECK (steps > 0),
+    account TEXT,
+    priority INTEGER NOT NULL,
+    until INTEGER,                      -- NULL: hard from the beginning
+    at INTEGER NOT NULL,
+    UNIQUE (channel, order_id, line, site, attempt)
+) STRICT;
+CREATE INDEX reservation_account ON reservation (account, item, site) WHERE account IS NOT NULL;
+
+CREATE TABLE reservation_entry (
+    reservation INTEGER NOT NULL REFERENCES reservation,
+    key TEXT NOT NULL,                  -- of the resolution; '' when its time was up
+    step TEXT NOT NULL,                 -- confirmed, posted, voided or expired
+    steps INTEGER NOT NULL CHECK (steps >= 0),
+    at INTEGER NOT NULL,
+    PRIMARY KEY (reservation, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pending (
+    reservation INTEGER PRIMARY KEY,
+    item INTEGER NOT NULL,
+    site INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    steps INTEGER NOT NULL CHECK (steps > 0),
+    until INTEGER                       -- NULL: hard by now
+) STRICT;
+CREATE INDEX pending_item ON pending (item, site);
+CREATE INDEX pending_until ON pending (until) WHERE until IS NOT NULL;
+
+CREATE TABLE quota (
+    item INTEGER NOT NULL,
+    site INTEGER NOT NULL,
+    account TEXT NOT NULL,
+    steps INTEGER NOT NULL CHECK (steps > 0),
+    since INTEGER NOT NULL,             -- reservations after this one use it
+    PRIMARY KEY (item, site, account)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE dead_letter (
     id INTEGER PRIMARY KEY,
     hash BLOB NOT NULL UNIQUE,

@@ -24,6 +24,7 @@ pub(crate) mod offers;
 pub(crate) mod postings;
 pub(crate) mod property;
 pub(crate) mod queries;
+pub(crate) mod reservations;
 pub(crate) mod tasks;
 
 /// One test for each case, against the store that `$make` makes; all ignored, with a reason, for a store that needs more
@@ -70,6 +71,11 @@ macro_rules! suite {
                 a_task_without_sense_is_refused, a_site_has_no_more_tasks_than_its_boxes_hold,
                 tasks_are_listed_without_hole_or_repeat, a_code_said_later_does_its_task,
                 a_picture_tells_what_is_to_be_done_and_what_lies_where, too_much_news_is_a_new_picture;
+            reservations: the_last_piece_is_promised_once, a_request_again_changes_nothing, what_is_short_is_told_whole,
+                holds_end_once_and_free_what_they_held, soft_holds_end_by_themselves, a_confirmed_hold_stays,
+                kept_stock_is_for_its_account, promises_lower_what_channels_are_told,
+                less_than_promised_is_a_shortage, reservations_are_listed_without_hole_or_repeat,
+                nonsense_is_refused_and_nothing_held;
             property: any_order_of_arrival_gives_the_same_books;
         );
     };
