@@ -392,19 +392,23 @@ pub fn build() -> Result<()> {
         if !cfg!(debug_assertions) {
             command.arg("--release");
         }
-        // What cargo told this program about itself. Build scripts of dependencies look at some of it, and would
-        // have them compiled again each time.
-        let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| told.iter().any(|start| name.starts_with(start))) {
-                command.env_remove(name);
-            }
-        }
+        forget_cargo(&mut command);
         command.current_dir(env!("CARGO_MANIFEST_DIR"));
         command.status().is_ok_and(|status| status.success())
     };
     ensure!(*DONE.get_or_init(build), "the agent and the gateway do not build");
     Ok(())
+}
+
+/// Takes out of a cargo's environment what another cargo told this program about itself. Build scripts of dependencies
+/// look at some of it, and would have them compiled again whenever two commands differ in it.
+pub fn forget_cargo(command: &mut Command) {
+    let told = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| told.iter().any(|start| name.starts_with(start))) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// A program of this workspace, built beside the one that asks.

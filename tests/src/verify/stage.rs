@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::site::forget_cargo;
+
 /// A stage under way.
 pub(super) struct Running {
     root: PathBuf,
@@ -98,6 +100,7 @@ impl Running {
         // One pipe for both streams keeps their lines in order.
         let (reader, writer) = std::io::pipe().context("making a pipe")?;
         let mut command = Command::new(program);
+        forget_cargo(&mut command);
         command.envs(environment.iter().copied());
         if folder != self.root {
             // A copy of the workspace has the same package names: in a shared folder its builds would pass for ours.
