@@ -444,7 +444,15 @@ pub fn resolve(
     // It came again. What it asked for cannot be compared with what is pending now, only with what it did then.
     let same = match &resolution.part {
         Part::All => earlier.iter().all(|entry| entry.step == resolution.step),
-        Part::Lines(_) => entries(|hold| hold.line.quantity.steps)? == earlier,
+        Part::Lines(_) => {
+            // Whoever repeats himself may name the lines in another order.
+            let by_number = |entries: &[Entry]| {
+                let mut entries = entries.to_vec();
+                entries.sort_by_key(|entry| entry.reservation);
+                entries
+            };
+            by_number(&entries(|hold| hold.line.quantity.steps)?) == by_number(earlier)
+        }
     };
     match same {
         true => Ok(Vec::new()),

@@ -102,7 +102,7 @@ fn given(required: usize, fields: &[(&str, &str)]) -> Value {
 }
 
 /// What is sent, by name: how many of the fields must be there, then all of them.
-const GIVEN: [(&str, usize, Fields); 10] = [
+const GIVEN: [(&str, usize, Fields); 11] = [
     ("Discard", 1, &[("why", TEXT)]),
     ("CodeGiven", 1, &[("code", TEXT), ("item", MAYBE), ("site", MAYBE), ("location", MAYBE)]),
     ("AliasGiven", 2, &[("code", TEXT), ("kind", TEXT), ("site", MAYBE)]),
@@ -146,10 +146,11 @@ const GIVEN: [(&str, usize, Fields); 10] = [
     ),
     (
         "ReservationLineGiven",
-        3,
-        &[("line", NUMBER), ("site", TEXT), ("quantity", TEXT), ("item", MAYBE), ("uom", MAYBE)],
+        4,
+        &[("line", NUMBER), ("item", TEXT), ("site", TEXT), ("quantity", TEXT), ("uom", MAYBE)],
     ),
-    ("ResolutionGiven", 2, &[("key", TEXT), ("step", TEXT), ("lines", "[ReservationLineGiven]")]),
+    ("ResolutionGiven", 2, &[("key", TEXT), ("step", TEXT), ("lines", "[ResolutionLineGiven]")]),
+    ("ResolutionLineGiven", 3, &[("line", NUMBER), ("site", TEXT), ("quantity", TEXT), ("uom", MAYBE)]),
     ("QuotaGiven", 0, &[("quantity", MAYBE), ("uom", MAYBE)]),
 ];
 

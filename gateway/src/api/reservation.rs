@@ -28,14 +28,13 @@ pub(super) struct Wanted {
     until: Option<String>,
 }
 
-/// A line of an order: to hold, or to end.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WantedLine {
     line: u32,
+    item: String,
     site: String,
     quantity: String,
-    item: Option<String>,
     uom: Option<String>,
 }
 
@@ -56,10 +55,9 @@ impl Wanted {
     fn parse(self) -> Result<Request, Problem> {
         let line = |(at, line): (usize, &WantedLine)| -> Result<reservation::Line, Problem> {
             let at = format!("lines[{at}].");
-            let item = line.item.as_deref().unwrap_or_default();
             Ok(reservation::Line {
                 line: line.line,
-                item: body::text(format!("{at}item"), item, ItemId::new)?,
+                item: body::text(format!("{at}item"), &line.item, ItemId::new)?,
                 site: body::text(format!("{at}site"), &line.site, SiteId::new)?,
                 quantity: body::quantity(&at, &line.quantity, line.uom.as_ref())?,
             })
@@ -178,7 +176,17 @@ pub(super) async fn reserve(
 pub(super) struct Ending {
     key: String,
     step: String,
-    lines: Option<Vec<WantedLine>>,
+    lines: Option<Vec<EndingLine>>,
+}
+
+/// So much of one line; what it is stands in the hold.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndingLine {
+    line: u32,
+    site: String,
+    quantity: String,
+    uom: Option<String>,
 }
 
 impl Ending {
@@ -191,7 +199,7 @@ impl Ending {
                 return Err(Problem::bad("step", format!("expected confirm, post or void, got {other:?}")));
             }
         };
-        let part = |(at, line): (usize, &WantedLine)| -> Result<LinePart, Problem> {
+        let part = |(at, line): (usize, &EndingLine)| -> Result<LinePart, Problem> {
             let at = format!("lines[{at}].");
             let site = body::text(format!("{at}site"), &line.site, SiteId::new)?;
             let quantity = body::quantity(&at, &line.quantity, line.uom.as_ref())?;
@@ -348,7 +356,7 @@ mod tests {
         check(&with(line, r#","priority":10"#), Err("priority"));
         check(&with(line, r#","until":"tomorrow""#), Err("until"));
         check(&with(line, r#","account":"""#), Err("account"));
-        check(&with(r#"{"line":1,"site":"HAM","quantity":"2"}"#, ""), Err("lines[0].item"));
+        check(&with(r#"{"line":1,"item":"","site":"HAM","quantity":"2"}"#, ""), Err("lines[0].item"));
         check(&with(r#"{"line":1,"item":"A","site":"H/M","quantity":"2"}"#, ""), Err("lines[0].site"));
         check(&with(r#"{"line":1,"item":"A","site":"HAM","quantity":"two"}"#, ""), Err("lines[0].quantity"));
         check(&with(line, "").replace("shop", "Shop!"), Err("channel"));

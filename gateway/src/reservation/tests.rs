@@ -115,6 +115,10 @@ fn each_unit_ends_once() {
     let twice = resolution(Step::End(End::Posted), Part::Lines(vec![part(1, 1), part(1, 2)]));
     let refused = resolve(&twice, &held, &[]).unwrap_err();
     assert_eq!(refused.to_string(), "lines[1].line: line 1 at HAM stands there twice");
+    // Stored by number, repeated in the order in which it was asked.
+    let backwards = resolution(Step::End(End::Posted), Part::Lines(vec![part(2, 2), part(1, 3)]));
+    let second = Entry { reservation: 2, step: Step::End(End::Posted), steps: 2 };
+    assert_eq!(resolve(&backwards, &held, &[posted(3), second]).unwrap(), []);
     let none = resolution(Step::End(End::Voided), Part::Lines(vec![part(3, 1)]));
     assert_eq!(resolve(&none, &held, &[]).unwrap_err().to_string(), "line 3 at HAM is not held");
     let zero = resolution(Step::End(End::Voided), Part::Lines(vec![part(1, 0)]));
