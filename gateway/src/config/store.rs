@@ -1,4 +1,4 @@
-//! `[store]`: a file, or a PostgreSQL that several gateways share.
+//! `[store]`: a file, or a PostgreSQL.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::io::postgres_store::PostgresConfig;
 pub enum StoreConfig {
     /// In a SQLite file of one gateway.
     File(PathBuf),
-    /// In a PostgreSQL, for one gateway or several.
+    /// In a PostgreSQL.
     Postgres(Box<PostgresConfig>),
 }
 

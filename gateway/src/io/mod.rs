@@ -1,10 +1,12 @@
 //! The edge: what talks to brokers, disks and clocks.
 
+mod book_row;
 pub mod broker;
 pub mod http_client;
 pub mod mqtt;
 pub mod outward;
 pub mod postgres_store;
+mod rules_row;
 pub mod shared;
 pub mod sqlite_store;
 pub mod store_door;

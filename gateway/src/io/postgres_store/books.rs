@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use postgres::Row as Record;
+use postgres::Row;
 use sha2::{Digest as _, Sha256};
-use stockwire_protocol::cbor::Message;
-use stockwire_protocol::{Event, SiteId};
+use stockwire_protocol::SiteId;
 
 use super::catalogue::{Rows, index, refused};
 use super::column::{count, disposition, disposition_text, get, lot_text, optional, text};
 use super::session::Lock;
 use super::{Counter, PostgresStore, Tx, bump, ingest, instance};
-use crate::catalogue::{ErpId, Index, ItemNo, PlaceNo};
-use crate::ledger::{self, BalanceKey, LedgerId, OpeningLine, Shelves, Transfer};
+use crate::catalogue::{ErpId, ItemNo, PlaceNo};
+use crate::io::book_row::BookRow;
+use crate::ledger::{BalanceKey, LedgerId, OpeningLine, Shelves, Transfer};
 use crate::store::{BooksReport, StoreError};
 
 const OPENING: &str = "booking the opening stock";
@@ -94,7 +94,7 @@ pub(super) fn verify(tx: &Tx<'_>) -> Result<BooksReport, StoreError> {
                ORDER BY ledger.id";
     tx.each(VERIFYING, sql, &[], |row| {
         rows_read += 1;
-        let stored = Row::read(row)?;
+        let stored = read_row(row)?;
         if stored.id.unsigned_abs() != rows_read {
             find(format!("row {rows_read} of the books is missing, the next is {}", stored.id));
         }
@@ -108,7 +108,7 @@ pub(super) fn verify(tx: &Tx<'_>) -> Result<BooksReport, StoreError> {
         };
         match from_event {
             Some(transfer) => {
-                let again = Row { transfer, ..stored.clone() };
+                let again = BookRow { transfer, ..stored.clone() };
                 if again.transfer != stored.transfer {
                     find(format!(
                         "row {}: its event says {:?}, the books {:?}",
@@ -188,56 +188,20 @@ fn verify_streams(tx: &Tx<'_>, find: &mut impl FnMut(String)) -> Result<u64, Sto
     Ok(events)
 }
 
-#[derive(Clone)]
-struct Row {
-    id: i64,
-    event: i64,
-    transfer: Transfer,
-    /// Where the event was recorded, its bytes, and the row it claims.
-    source: Option<(SiteId, Vec<u8>, Option<i64>)>,
-}
-
-impl Row {
-    fn read(row: &Record) -> Result<Self, StoreError> {
-        let source = match get::<Option<Vec<u8>>>(row, 9)? {
-            Some(bytes) => Some((text(row, 10)?, bytes, get(row, 8)?)),
-            None => None,
-        };
-        let transfer = Transfer {
-            item: ItemNo(get(row, 2)?),
-            from: PlaceNo(get(row, 3)?),
-            to: PlaceNo(get(row, 4)?),
-            steps: get(row, 5)?,
-            lot: optional(row, 6)?,
-            disposition: disposition(row, 7)?,
-        };
-        Ok(Self { id: get(row, 0)?, event: get(row, 1)?, transfer, source })
-    }
-
-    /// For hashing: every field, and nothing that could be read two ways. The other store hashes the same.
-    fn line(&self) -> Vec<u8> {
-        let Transfer { item, from, to, lot, disposition, steps } = &self.transfer;
-        let mut line = Vec::with_capacity(64);
-        for number in [self.id, self.event, item.0, from.0, to.0, *steps] {
-            line.extend(number.to_be_bytes());
-        }
-        for word in [lot_text(lot.as_ref()), disposition_text(*disposition)] {
-            line.extend((word.len() as u32).to_be_bytes());
-            line.extend(word.as_bytes());
-        }
-        line
-    }
-
-    /// What the event's bytes say, given the balances before this row.
-    fn again(&self, index: &Index, shelves: &mut Shelves) -> Result<Option<Transfer>, String> {
-        let Some((site, bytes, claimed)) = &self.source else { return Ok(None) };
-        if *claimed != Some(self.id) {
-            return Err(format!("the event claims row {claimed:?}"));
-        }
-        let event = Event::decode(bytes).map_err(|fault| fault.to_string())?;
-        let booking = ledger::book(index, site, &event).map_err(|fault| fault.to_string())?;
-        Ok(shelves.adjustment(booking))
-    }
+fn read_row(row: &Row) -> Result<BookRow, StoreError> {
+    let source = match get::<Option<Vec<u8>>>(row, 9)? {
+        Some(bytes) => Some((text(row, 10)?, bytes, get(row, 8)?)),
+        None => None,
+    };
+    let transfer = Transfer {
+        item: ItemNo(get(row, 2)?),
+        from: PlaceNo(get(row, 3)?),
+        to: PlaceNo(get(row, 4)?),
+        steps: get(row, 5)?,
+        lot: optional(row, 6)?,
+        disposition: disposition(row, 7)?,
+    };
+    Ok(BookRow { id: get(row, 0)?, event: get(row, 1)?, transfer, source })
 }
 
 fn stored_balances(

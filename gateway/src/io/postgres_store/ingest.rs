@@ -199,13 +199,22 @@ pub(super) fn write_opening(tx: &Tx<'_>, writes: &Writes) -> Result<Vec<Negative
     write(tx, writes, &Streams::new())
 }
 
+/// What was decided names something that it does not hold: only a bug does that, and nothing of it may be written.
+fn astray(what: &str) -> StoreError {
+    StoreError::Corrupt { what: format!("what was decided names {what} that it does not hold") }
+}
+
+fn key_at(keys: &[(i64, i64)], at: usize) -> Result<(i64, i64), StoreError> {
+    keys.get(at).copied().ok_or_else(|| astray("an event"))
+}
+
 fn write(tx: &Tx<'_>, writes: &Writes, known: &Streams) -> Result<Vec<Negative>, StoreError> {
     let at = writes.received_at_ms;
     let streams = write_streams(tx, writes, known)?;
 
     let mut keys = Vec::with_capacity(writes.events.len());
     for event in &writes.events {
-        let (site, stream) = streams.get(event.stream).copied().unwrap_or_default();
+        let (site, stream) = *streams.get(event.stream).ok_or_else(|| astray("a stream"))?;
         let key = event_key(stream, event.sequence).ok_or_else(|| StoreError::Refused {
             reason: format!("stream {stream} has no room for sequence {}", event.sequence),
         })?;
@@ -247,8 +256,11 @@ fn write(tx: &Tx<'_>, writes: &Writes, known: &Streams) -> Result<Vec<Negative>,
     if !writes.mentions.is_empty() {
         let words: Vec<String> =
             writes.mentions.iter().map(|mention| clean(&mention.word).into_owned()).collect();
-        let events: Vec<i64> =
-            writes.mentions.iter().map(|mention| keys.get(mention.event).map_or(0, |key| key.1)).collect();
+        let events: Vec<i64> = writes
+            .mentions
+            .iter()
+            .map(|mention| Ok(key_at(&keys, mention.event)?.1))
+            .collect::<Result<_, StoreError>>()?;
         let sql = "INSERT INTO mention (word, event) SELECT word, event FROM unnest($1::text[], $2::bigint[])
                        AS new (word, event) ON CONFLICT DO NOTHING";
         tx.execute(WRITING, sql, &[&words, &events])?;
@@ -345,8 +357,12 @@ fn write_rows(
     let events: Vec<(i64, i64)> = writes
         .rows
         .iter()
-        .map(|row| row.event.and_then(|event| keys.get(event).copied()).or(applied).unwrap_or_default())
-        .collect();
+        .map(|row| match (row.event, applied) {
+            (Some(event), _) => key_at(keys, event),
+            (None, Some(applied)) => Ok(applied),
+            (None, None) => Err(astray("an event")),
+        })
+        .collect::<Result<_, _>>()?;
     let (sites, events): (Vec<i64>, Vec<i64>) = events.into_iter().unzip();
     let (items, steps) = (column(|transfer| transfer.item.0), column(|transfer| transfer.steps));
     let (from, to) = (column(|transfer| transfer.from.0), column(|transfer| transfer.to.0));

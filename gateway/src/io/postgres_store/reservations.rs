@@ -161,7 +161,9 @@ fn insert(
     };
     let (mut lines, mut sites, mut items, mut steps) = (vec![], vec![], vec![], vec![]);
     for line in fresh {
-        let Some((item, site)) = numbers.get(&(line.item.clone(), line.site.clone())) else { continue };
+        let (item, site) = numbers
+            .get(&(line.item.clone(), line.site.clone()))
+            .ok_or_else(|| StoreError::Corrupt { what: "a granted line was not asked for".into() })?;
         lines.push(i64::from(line.line));
         sites.push(*site);
         items.push(*item);

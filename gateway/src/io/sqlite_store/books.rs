@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, HashSet};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use sha2::{Digest as _, Sha256};
-use stockwire_protocol::cbor::Message;
-use stockwire_protocol::{Event, SiteId};
+use stockwire_protocol::SiteId;
 
 use super::catalogue::{Rows, index_of};
 use super::{bump, database, disposition, disposition_text, ingest, lot_text, optional, snapshot, text};
 use crate::catalogue::{ErpId, ItemNo, PlaceNo};
-use crate::ledger::{self, BalanceKey, LedgerId, OpeningLine, Shelves, Transfer};
+use crate::io::book_row::BookRow;
+use crate::ledger::{BalanceKey, LedgerId, OpeningLine, Shelves, Transfer};
 use crate::store::{BooksReport, StoreError};
 
 const OPENING: &str = "booking the opening stock";
@@ -106,7 +106,7 @@ pub(super) fn verify(connection: &Connection) -> Result<BooksReport, StoreError>
     let mut rows = statement.query([]).map_err(database(VERIFYING))?;
     while let Some(row) = rows.next().map_err(database(VERIFYING))? {
         rows_read += 1;
-        let stored = Row::read(row).map_err(database(VERIFYING))?;
+        let stored = read_row(row).map_err(database(VERIFYING))?;
         if stored.id != rows_read as i64 {
             find(format!("row {rows_read} of the books is missing, the next is {}", stored.id));
         }
@@ -120,7 +120,7 @@ pub(super) fn verify(connection: &Connection) -> Result<BooksReport, StoreError>
         };
         match from_event {
             Some(transfer) => {
-                let again = Row { transfer, ..stored.clone() };
+                let again = BookRow { transfer, ..stored.clone() };
                 if again.transfer != stored.transfer {
                     find(format!(
                         "row {}: its event says {:?}, the books {:?}",
@@ -190,60 +190,20 @@ fn verify_streams(tx: &Connection, find: &mut impl FnMut(String)) -> Result<u64,
     Ok(events)
 }
 
-#[derive(Clone)]
-struct Row {
-    id: i64,
-    event: i64,
-    transfer: Transfer,
-    /// Where the event was recorded, its bytes, and the row it claims.
-    source: Option<(SiteId, Vec<u8>, Option<i64>)>,
-}
-
-impl Row {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let source = match row.get::<_, Option<Vec<u8>>>(9)? {
-            Some(bytes) => Some((text(row, 10)?, bytes, row.get(8)?)),
-            None => None,
-        };
-        let transfer = Transfer {
-            item: ItemNo(row.get(2)?),
-            from: PlaceNo(row.get(3)?),
-            to: PlaceNo(row.get(4)?),
-            steps: row.get(5)?,
-            lot: optional(row, 6)?,
-            disposition: disposition(row, 7)?,
-        };
-        Ok(Self { id: row.get(0)?, event: row.get(1)?, transfer, source })
-    }
-
-    /// For hashing: every field, and nothing that could be read two ways.
-    fn line(&self) -> Vec<u8> {
-        let Transfer { item, from, to, lot, disposition, steps } = &self.transfer;
-        let mut line = Vec::with_capacity(64);
-        for number in [self.id, self.event, item.0, from.0, to.0, *steps] {
-            line.extend(number.to_be_bytes());
-        }
-        for word in [lot_text(lot.as_ref()), disposition_text(*disposition)] {
-            line.extend((word.len() as u32).to_be_bytes());
-            line.extend(word.as_bytes());
-        }
-        line
-    }
-
-    /// What the event's bytes say, given the balances before this row.
-    fn again(
-        &self,
-        index: &crate::catalogue::Index,
-        shelves: &mut Shelves,
-    ) -> Result<Option<Transfer>, String> {
-        let Some((site, bytes, claimed)) = &self.source else { return Ok(None) };
-        if *claimed != Some(self.id) {
-            return Err(format!("the event claims row {claimed:?}"));
-        }
-        let event = Event::decode(bytes).map_err(|fault| fault.to_string())?;
-        let booking = ledger::book(index, site, &event).map_err(|fault| fault.to_string())?;
-        Ok(shelves.adjustment(booking))
-    }
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<BookRow> {
+    let source = match row.get::<_, Option<Vec<u8>>>(9)? {
+        Some(bytes) => Some((text(row, 10)?, bytes, row.get(8)?)),
+        None => None,
+    };
+    let transfer = Transfer {
+        item: ItemNo(row.get(2)?),
+        from: PlaceNo(row.get(3)?),
+        to: PlaceNo(row.get(4)?),
+        steps: row.get(5)?,
+        lot: optional(row, 6)?,
+        disposition: disposition(row, 7)?,
+    };
+    Ok(BookRow { id: row.get(0)?, event: row.get(1)?, transfer, source })
 }
 
 fn stored_balances(tx: &Connection) -> Result<BTreeMap<BalanceKey, i64>, StoreError> {

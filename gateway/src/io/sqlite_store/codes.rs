@@ -3,18 +3,15 @@
 use std::collections::HashMap;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use serde::{Deserialize, Serialize};
 use stockwire_protocol::gs1::Gtin;
-use stockwire_protocol::{
-    Catalogue, CatalogueItem, CatalogueSince, ItemId, ItemRules, LocationId, Lot, PieceWeight, Quantity,
-    SiteId, Uom,
-};
+use stockwire_protocol::{Catalogue, CatalogueItem, CatalogueSince, ItemId, ItemRules, LocationId, SiteId};
 
 use super::catalogue::{gtins, json, list};
 use super::{SqliteStore, bump, database, meta, page_rows, snapshot, text, unreadable, uom};
 use crate::briefing::{CHANGES_ROWS_MAX, Delta};
 use crate::catalogue::{changes_revision, parts, snapshot_revision};
 use crate::code::{Alias, CodeKey, Codes, Meaning};
+use crate::io::rules_row::RulesRow;
 use crate::store::{Page, StoreError};
 
 const READING: &str = "reading codes";
@@ -247,52 +244,6 @@ pub(super) fn rules(connection: &Connection, item: &ItemId) -> Result<Option<Ite
     let sql = "SELECT rules FROM item WHERE item = ?1 AND active = 1";
     let mut find = connection.prepare_cached(sql).map_err(database(READING))?;
     find.query_row([item.as_str()], |row| read_rules(row, 0)).optional().map_err(database(READING))
-}
-
-/// Rules as they are kept.
-#[derive(Serialize, Deserialize)]
-struct RulesRow {
-    lot: bool,
-    serial: bool,
-    expiry: bool,
-    /// Expected steps, tolerance, unit.
-    piece_weight: Option<(i64, i64, String)>,
-    recalled: Vec<String>,
-    packs: Vec<(String, u32)>,
-}
-
-impl RulesRow {
-    fn of(rules: &ItemRules) -> Self {
-        let weight =
-            |w: PieceWeight| (w.expected.steps, w.tolerance_steps, w.expected.uom.code().to_string());
-        Self {
-            lot: rules.lot,
-            serial: rules.serial,
-            expiry: rules.expiry,
-            piece_weight: rules.piece_weight.map(weight),
-            recalled: rules.recalled.iter().map(ToString::to_string).collect(),
-            packs: rules.packs.iter().map(|(gtin, pieces)| (gtin.to_string(), *pieces)).collect(),
-        }
-    }
-
-    fn read(self) -> Result<ItemRules, String> {
-        let weight = |(steps, tolerance_steps, unit): (i64, i64, String)| {
-            let uom = Uom::from_code(&unit).ok_or_else(|| format!("no unit {unit:?}"))?;
-            Ok::<_, String>(PieceWeight { expected: Quantity { steps, uom }, tolerance_steps })
-        };
-        let pack = |(gtin, pieces): (String, u32)| {
-            Gtin::parse(&gtin).map(|gtin| (gtin, pieces)).map_err(|fault| fault.to_string())
-        };
-        let lot = |lot: String| Lot::new(lot).map_err(|fault| fault.to_string());
-        Ok(ItemRules {
-            lot: self.lot,
-            serial: self.serial,
-            expiry: self.expiry,
-            piece_weight: self.piece_weight.map(weight).transpose()?,
-            recalled: self.recalled.into_iter().map(lot).collect::<Result<_, _>>()?,
-            packs: self.packs.into_iter().map(pack).collect::<Result<_, String>>()?,
-        })
-    }
 }
 
 fn read_rules(row: &Row<'_>, at: usize) -> rusqlite::Result<ItemRules> {

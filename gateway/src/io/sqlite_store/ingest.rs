@@ -165,7 +165,9 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
     let mut insert = tx.prepare_cached(sql).map_err(database(WRITING))?;
     let mut keys = Vec::with_capacity(writes.events.len());
     for event in &writes.events {
-        let stream = streams.get(event.stream).copied().unwrap_or_default();
+        let stream = *streams.get(event.stream).ok_or_else(|| StoreError::Corrupt {
+            what: "what was decided names a stream that it does not hold".into(),
+        })?;
         let key = event_key(stream, event.sequence).ok_or_else(|| StoreError::Refused {
             reason: format!("stream {stream} has no room for sequence {}", event.sequence),
         })?;

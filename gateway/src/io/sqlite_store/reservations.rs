@@ -66,7 +66,9 @@ impl SqliteStore {
             let sql = "INSERT INTO pending VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4, ?5)";
             let mut hold = tx.prepare_cached(sql).map_err(database(RESERVING))?;
             for line in &fresh {
-                let Some((item, site)) = numbers.get(&(line.item.clone(), line.site.clone())) else { continue };
+                let (item, site) = numbers.get(&(line.item.clone(), line.site.clone())).ok_or_else(|| {
+                    StoreError::Corrupt { what: "a granted line was not asked for".into() }
+                })?;
                 let (number, steps) = (line.line, line.quantity.steps);
                 let priority = request.priority.get();
                 insert
