@@ -12,12 +12,14 @@ use super::process::{Child, Scratch, free_port};
 
 /// A new server is up within a second or two; a busy machine takes longer.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// An immediate shutdown ends within milliseconds; after this the server alone is killed.
+const QUIT_GRACE: Duration = Duration::from_secs(5);
 /// The name of our user and of its database.
 const USER: &str = "stockwire";
 /// Tests open a few connections each, and many run at once.
 const CONNECTIONS_MAX: u32 = 200;
 
-/// A server. Dropping it kills it and removes its folder.
+/// A server. Dropping it ends it at once and removes its folder.
 pub struct Postgres {
     child: Child,
     port: u16,
@@ -61,6 +63,13 @@ impl Postgres {
         let _ = std::fs::remove_file(self.scratch.path().join("data/postmaster.pid"));
         self.child = launch(self.scratch.path(), self.port)?;
         Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // Its processes have groups of their own, which a kill of ours does not reach; on SIGQUIT it ends them itself.
+        self.child.quit(QUIT_GRACE);
     }
 }
 

@@ -98,6 +98,16 @@ impl Child {
         }
     }
 
+    /// Asks with SIGQUIT for an end at once and waits for it; dropping kills what has not ended by then.
+    pub fn quit(&mut self, grace: Duration) {
+        let started = Instant::now();
+        if self.signal_group(Signal::QUIT).is_ok() {
+            while self.is_running() && started.elapsed() < grace {
+                std::thread::sleep(POLL_INTERVAL);
+            }
+        }
+    }
+
     /// Whether the program is still there.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
