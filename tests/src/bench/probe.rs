@@ -71,7 +71,9 @@ impl WakeUps {
         let mut threads = BTreeMap::new();
         for thread in fs::read_dir(format!("/proc/{process}/task")).context("listing threads")? {
             let file = thread?.path().join("status");
-            let count = status(&file.to_string_lossy(), "voluntary_ctxt_switches")?.parse()?;
+            // It may have ended since it was listed; then it is one that came and went.
+            let Ok(text) = fs::read_to_string(&file) else { continue };
+            let count = value(&text, "voluntary_ctxt_switches").context("a thread's count")?.parse()?;
             threads.insert(file, count);
         }
         Ok(Self(threads))
@@ -98,8 +100,11 @@ pub(super) fn cpu_seconds(process: u32) -> Result<f64> {
 
 fn status(file: &str, key: &str) -> Result<String> {
     let text = fs::read_to_string(file).with_context(|| format!("reading {file}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
-    line.map(|value| value.trim().to_owned()).with_context(|| format!("{file} has no {key}"))
+    value(&text, key).map(str::to_owned).with_context(|| format!("{file} has no {key}"))
+}
+
+fn value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).map(str::trim)
 }
 
 #[cfg(test)]

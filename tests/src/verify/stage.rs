@@ -38,7 +38,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// How long to listen on after a program has ended: its last lines are in the pipe already.
 const LINGER: Duration = Duration::from_secs(2);
 /// Lines of the log shown when a stage fails: enough for an assertion and its context.
-const TAIL_LINES: usize = 60;
+const SHOWN_LINES: usize = 60;
 
 impl Running {
     pub(super) fn new(root: &Path, log_path: PathBuf) -> Result<Self> {
@@ -159,13 +159,35 @@ impl Outcome {
             Err(fault) => {
                 println!("   FAILED: {fault:#}");
                 let text = std::fs::read_to_string(&self.log).unwrap_or_default();
-                let lines: Vec<&str> = text.lines().collect();
-                for line in &lines[lines.len().saturating_sub(TAIL_LINES)..] {
+                for line in telling(&text) {
                     println!("   | {line}");
                 }
             }
         }
     }
+}
+
+/// The lines of a log that say why it failed: what the failed tests said of themselves, for the end of a log with
+/// many test binaries in it speaks of those that passed; the end where no test says anything.
+fn telling(log: &str) -> Vec<&str> {
+    let mut failed = Vec::new();
+    let mut within = false;
+    for line in log.lines() {
+        if line.starts_with("---- ") {
+            within = true;
+        } else if line == "failures:" || line.starts_with("test result: ") {
+            within = false;
+        }
+        if within && !line.is_empty() || line.starts_with("test ") && line.ends_with(" ... FAILED") {
+            failed.push(line);
+        }
+    }
+    if failed.is_empty() {
+        failed = log.lines().collect();
+        failed.drain(..failed.len().saturating_sub(SHOWN_LINES));
+    }
+    failed.truncate(SHOWN_LINES);
+    failed
 }
 
 impl Output {
@@ -199,5 +221,22 @@ impl Output {
             .get(key)
             .and_then(serde_json::Value::as_u64)
             .with_context(|| format!("no number {key:?} in {line}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_test_is_shown_whatever_passed_after_it() {
+        let passed = "test good ... ok\n\ntest result: ok. 1 passed\n".repeat(100);
+        let failed = "test bad ... FAILED\n\nfailures:\n\n---- bad stdout ----\n\nthread 'bad' panicked:\n  left: 1\n\n\
+                      \nfailures:\n    bad\n\ntest result: FAILED. 0 passed; 1 failed\n";
+        let log = format!("{passed}{failed}{passed}");
+        let expected = ["test bad ... FAILED", "---- bad stdout ----", "thread 'bad' panicked:", "  left: 1"];
+        assert_eq!(telling(&log), expected);
+        assert_eq!(telling("error: could not compile\n"), ["error: could not compile"]);
+        assert_eq!(telling(&passed).len(), SHOWN_LINES);
     }
 }
