@@ -25,6 +25,8 @@ pub mod posting;
 pub mod reconcile;
 pub mod reservation;
 
+pub mod order;
+
 pub mod availability;
 
 pub mod exchange;

@@ -8,10 +8,11 @@ pub mod vendure;
 
 use std::collections::BTreeMap;
 
-use stockwire_protocol::{SiteId, Sku};
+use stockwire_protocol::{Reference, SiteId, Sku};
 
 use crate::availability::{Basis, ChannelUpdate};
 use crate::exchange::{Connector, Conversation, Secret};
+use crate::order::{Cancellation, NotOffered, Order, OrdersRead, Shipment, Told};
 
 /// The channels that we can speak to, in the order in which they are listed to people.
 pub static CHANNELS: &[&dyn ChannelKind] = &[&vendure::Kind];
@@ -69,6 +70,38 @@ pub trait ChannelConnector: Connector {
 
     /// Reads what the channel holds of these SKUs, site by site as in the map.
     fn read_back(&self, map: &SiteMap, skus: &[Sku]) -> Box<dyn Conversation<Output = Vec<(Sku, Shown)>>>;
+
+    /// Whether orders are taken from here; the four methods below are asked for only then.
+    fn offers_orders(&self) -> bool {
+        false
+    }
+
+    /// Reads orders that were placed or changed at or after a moment of the channel's own clock, the oldest change
+    /// first. Whoever asks begins a while before the last change known, so the same order may come again.
+    fn read_orders(&self, _since_ms: i64) -> Box<dyn Conversation<Output = OrdersRead>> {
+        NotOffered::conversation("reading orders")
+    }
+
+    /// Reads one order by the channel's id of it ([`Content::order`](crate::order::Content::order)). `None`: there is
+    /// none, or it is still a basket.
+    fn read_order(&self, _order: &Reference) -> Box<dyn Conversation<Output = Option<Order>>> {
+        NotOffered::conversation("reading an order")
+    }
+
+    /// Tells that a parcel has left. It looks first whether the channel holds these lines as shipped already, and after
+    /// each outcome that nobody knows.
+    fn confirm_shipment(&self, _order: &Order, _shipment: &Shipment) -> Box<dyn Conversation<Output = Told>> {
+        NotOffered::conversation("confirming a shipment")
+    }
+
+    /// Gives up an order, or lines of it, looking first in the same way.
+    fn cancel_order(
+        &self,
+        _order: &Order,
+        _cancellation: &Cancellation,
+    ) -> Box<dyn Conversation<Output = Told>> {
+        NotOffered::conversation("cancelling an order")
+    }
 }
 
 /// The channel's keys of our sites.

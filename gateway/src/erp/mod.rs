@@ -8,6 +8,7 @@ pub mod tryton;
 use crate::catalogue::Snapshot;
 use crate::exchange::{Connector, Conversation, Secret};
 use crate::ledger::LedgerId;
+use crate::order::{NotOffered, Sale, SaleCancelled, SaleFound, SalePosted};
 use crate::posting::PostingBatch;
 use crate::reconcile::ErpQuantity;
 
@@ -77,6 +78,28 @@ pub trait ErpConnector: Connector {
     /// Reads what lies in each place by the ERP's books. What it answers is as of one moment only while nothing is
     /// being posted.
     fn read_quantities(&self) -> Box<dyn Conversation<Output = Vec<ErpQuantity>>>;
+
+    /// Whether orders are posted here; the three methods below are asked for only then.
+    fn offers_sales(&self) -> bool {
+        false
+    }
+
+    /// Brings a sale to where it is binding, from wherever an earlier attempt left it: as [`ErpConnector::post`] does
+    /// it, by looking for [`Sale::reference`] first. A sale that has `document` was seen before: a new one is never
+    /// made in its place.
+    fn post_sale(&self, _sale: &Sale) -> Box<dyn Conversation<Output = SalePosted>> {
+        NotOffered::conversation("posting a sale")
+    }
+
+    /// Looks for a sale by [`Sale::reference`], and for its invoice. `None`: there is none.
+    fn read_sale(&self, _sale: &Sale) -> Box<dyn Conversation<Output = Option<SaleFound>>> {
+        NotOffered::conversation("reading a sale")
+    }
+
+    /// Cancels a sale, from wherever an earlier attempt left it; every one of its reference, should there be several.
+    fn cancel_sale(&self, _sale: &Sale) -> Box<dyn Conversation<Output = SaleCancelled>> {
+        NotOffered::conversation("cancelling a sale")
+    }
 }
 
 /// What an ERP knows about goods and places.
