@@ -15,9 +15,11 @@ use crate::store::{Store, StoreError};
 mod decide;
 mod desk;
 mod opening;
+mod overtaken;
 mod types;
 
 pub(crate) use opening::opening;
+pub use overtaken::{OVERTAKEN_AGAIN, OVERTAKEN_MAX, OVERTAKEN_WAIT, Overtaken};
 pub use types::{
     Affected, Alarm, AppliedWrite, BalanceWrite, Counts, DeviceWrite, EventWrite, Known, KnownEvent,
     KnownStream, Mention, Need, Negative, Outcome, PlaceKind, Publish, Replay, RowWrite, StreamKey,

@@ -31,6 +31,8 @@ pub mod availability;
 
 pub mod exchange;
 
+pub mod lease;
+
 pub mod erp;
 
 pub mod channel;

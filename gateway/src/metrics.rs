@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::ingest::Counts;
 use crate::store::Gauges;
@@ -18,6 +19,7 @@ pub struct Metrics {
     lost: AtomicU64,
     groups: AtomicU64,
     broker_connected: AtomicU64,
+    leases: Mutex<Vec<(String, bool)>>,
 }
 
 impl Metrics {
@@ -37,6 +39,11 @@ impl Metrics {
     /// Whether the broker is there.
     pub fn set_connected(&self, connected: bool) {
         self.broker_connected.store(u64::from(connected), Ordering::Relaxed);
+    }
+
+    /// What must be done once, and whether it is done here.
+    pub fn set_leases(&self, leases: Vec<(String, bool)>) {
+        *self.leases.lock().unwrap_or_else(PoisonError::into_inner) = leases;
     }
 
     /// The text format, version 0.0.4. Names are `stockwire_<name>_<unit>[_total]`.
@@ -68,6 +75,10 @@ impl Metrics {
             "1 = the broker is there",
             read(&self.broker_connected),
         );
+        out.head("stockwire_lease_held", "gauge", "1 = this gateway does that work, 0 = another one or none");
+        for (lease, held) in self.leases.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            out.row("stockwire_lease_held", &[("lease", lease)], u64::from(*held));
+        }
         out.one("stockwire_ledger_rows", "gauge", "Rows in the books", gauges.ledger_head);
         out.one("stockwire_events_held", "gauge", "Events held", gauges.events);
         out.one(
@@ -149,8 +160,10 @@ mod tests {
     fn every_sample_belongs_to_a_declared_metric() {
         let metrics = Metrics::default();
         metrics.ingested(&Counts { events_new: 3, ..Counts::default() });
+        metrics.set_leases(vec![("erp/erp".into(), true), ("channel/shop".into(), false)]);
         let page = metrics.print(&Gauges { devices: [1, 2, 3], ..Gauges::default() }, 0);
         assert!(page.contains("stockwire_ingest_events_total{result=\"new\"} 3\n"), "{page}");
+        assert!(page.contains("stockwire_lease_held{lease=\"channel/shop\"} 0\n"), "{page}");
         for line in page.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();
             assert!(page.contains(&format!("# TYPE {name} ")), "{line}");

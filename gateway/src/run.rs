@@ -7,18 +7,20 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use stockwire_protocol::{Command, ReplyResult, topic};
+use stockwire_protocol::topic::{self, Subject};
+use stockwire_protocol::{Command, ReplyResult};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Api, RunRequest};
+use crate::catalogue::ErpId;
 use crate::config::{Config, StoreConfig};
-use crate::ingest::{Alarm, GROUP_PUBLISHES_MAX, Ingest, Negative, Outcome, Publish};
+use crate::ingest::{Alarm, GROUP_PUBLISHES_MAX, Ingest, Negative, Outcome, Overtaken, Publish};
 use crate::io::broker::{self, BrokerConfig};
 use crate::io::mqtt::{AckToken, Link, LinkEvent, Message, MqttConfig};
 use crate::io::shared::Shared;
@@ -37,6 +39,14 @@ const STORE_RETRY: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 /// How often what may have changed behind our back (a new catalogue revision) is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// How long the store may fail before this gateway leaves the broker, so that others of its group are given what it
+/// cannot keep. What it had taken and not acknowledged is sent again by the agents.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// The broker drops a gateway that stands still after one and a half of these; until then it gives it its share of the
+/// messages. Half of it is what a busy gateway may leave unread.
+const KEEP_ALIVE_S: u16 = 20;
+/// Ticks further apart than this mean that the process stood still, and what it was about to tell agents is old.
+const PAUSED: Duration = Duration::from_secs(10);
 /// Senders finish the request in hand within this; systemd's own patience is longer.
 const STOP_WAIT: Duration = Duration::from_secs(10);
 
@@ -78,19 +88,10 @@ pub async fn run(config: Config) -> Result<()> {
     start_log(&config);
     let mut stop_term = signal(SignalKind::terminate())?;
     let mut stop_int = signal(SignalKind::interrupt())?;
+    let _claim = blocking(&config, store_door::claim).await?;
     let store: Shared<dyn Store> = Shared::new(blocking(&config, store_door::open).await?);
     let policies = senders::policies(&config)?;
-    let prepared = store.call(move |store| {
-        let recovered = store.recover_in_flight(unix_ms())?;
-        store.replace_channels(&policies).map(|()| recovered)
-    });
-    let recovered = prepared.await?;
-    if recovered > 0 {
-        tracing::info!(
-            recovered,
-            "work was in flight when the gateway last ended; its outcome will be looked up"
-        );
-    }
+    store.call(move |store| store.replace_channels(&policies)).await?;
     let reader: Shared<dyn Reader> = Shared::new(blocking(&config, store_door::open_reader).await?);
 
     let embedded = match &config.broker {
@@ -133,20 +134,28 @@ pub async fn run(config: Config) -> Result<()> {
     let mut link_config =
         MqttConfig::new(config.mqtt.host.clone(), config.mqtt.port, config.mqtt.client_id.clone());
     link_config.tls.clone_from(&config.mqtt.tls);
+    link_config.keep_alive_s = KEEP_ALIVE_S;
     link_config.subscriptions = topic::up_filters(&config.mqtt.group).into();
     let (events, mut arrived) = mpsc::channel(LINK_EVENTS);
-    let link = Link::start(link_config, events);
+    let link = Link::start(link_config.clone(), events.clone());
     let mut desk = Desk {
-        courier: Courier::new(link, reader),
+        courier: Courier::new(link, reader.clone()),
+        dial: (link_config, events),
+        began: Instant::now(),
+        looked: Instant::now(),
+        overtaken: Overtaken::default(),
+        failing_since: None,
+        away: false,
+        reader,
         store,
         ingest: Some(Ingest::new()),
         metrics,
         ready,
         news,
         senders,
-        has_erp: config.erp.is_some(),
+        erp: senders::erp_name(&config)?,
         questions: HashMap::new(),
-        next_command: unix_ms().unsigned_abs(),
+        next_command: first_command(),
     };
     systemd::notify("READY=1\nSTATUS=serving");
     tracing::info!(http = %config.http.listen, store = %config.store, "the gateway runs");
@@ -194,10 +203,29 @@ struct Desk {
     ready: Arc<AtomicBool>,
     news: Arc<Notify>,
     senders: Senders,
-    has_erp: bool,
-    /// Commands that wait for their reply.
+    erp: Option<ErpId>,
+    reader: Shared<dyn Reader>,
+    /// What a link is made of, when this gateway comes back to the broker.
+    dial: (MqttConfig, mpsc::Sender<LinkEvent>),
+    began: Instant,
+    /// The last look.
+    looked: Instant,
+    /// Batches whose predecessors are at another gateway.
+    overtaken: Overtaken<(Message, AckToken)>,
+    /// Since when the store has not done what it was asked for.
+    failing_since: Option<Instant>,
+    /// Not at the broker, because the store is away.
+    away: bool,
+    /// Commands that wait for their reply. Replies come to every gateway of the group, and so to the one that asked.
     questions: HashMap<u64, oneshot::Sender<ReplyResult>>,
     next_command: u64,
+}
+
+/// Numbers of commands begin anywhere, so that no two gateways wait for the same one.
+fn first_command() -> u64 {
+    use std::hash::BuildHasher as _;
+    // Half of the range, so that counting up never ends.
+    std::hash::RandomState::new().hash_one(()) >> 1
 }
 
 impl Desk {
@@ -213,6 +241,7 @@ impl Desk {
         let mut watchdog =
             tokio::time::interval(systemd::watchdog_interval().unwrap_or(Duration::from_secs(3600)));
         loop {
+            let again = self.overtaken.again_at().map(|at| tokio::time::Instant::from_std(self.began + at));
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 Some(ended) = tasks.join_next() => {
@@ -222,10 +251,14 @@ impl Desk {
                     let event = event.context("the broker link ended")?;
                     self.arrive(event, arrived).await?;
                 }
+                () = wait_until(again) => self.take_in(Vec::new()).await?,
                 Some(request) = requested.recv() => self.answer(request).await,
                 _ = tick.tick() => {
                     let looked = self.look().await;
                     self.bear(looked)?;
+                    if self.failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE) {
+                        self.leave().await;
+                    }
                 }
                 // In this loop on purpose: it comes only while the loop makes progress.
                 _ = watchdog.tick() => systemd::notify("WATCHDOG=1"),
@@ -235,14 +268,40 @@ impl Desk {
     }
 
     /// A store that is away for a while ends nothing: what could not be read is asked for again at the next look.
-    fn bear(&self, result: Result<()>) -> Result<()> {
+    fn bear(&mut self, result: Result<()>) -> Result<()> {
         match result {
             Err(fault) if passes(&fault) => {
                 self.ready.store(false, Ordering::Relaxed);
+                self.failing_since.get_or_insert_with(Instant::now);
                 tracing::warn!(error = format!("{fault:#}"), "the store does not answer; looking again");
                 Ok(())
             }
+            Ok(()) => {
+                self.failing_since = None;
+                Ok(())
+            }
             result => result,
+        }
+    }
+
+    /// Leaves the broker while the store is away. Nothing that was not acknowledged is kept: agents send it again, and
+    /// the broker gives it to those who can write it down.
+    async fn leave(&mut self) {
+        drop(self.overtaken.take());
+        if !self.away {
+            tracing::error!("the store is away; this gateway leaves the broker until it is back");
+            self.away = true;
+            self.courier.shutdown().await;
+        }
+    }
+
+    /// Comes back to the broker.
+    fn come_back(&mut self) {
+        if self.away {
+            tracing::info!("the store is back, and so is this gateway");
+            self.away = false;
+            let (config, events) = self.dial.clone();
+            self.courier.relink(Link::start(config, events));
         }
     }
 
@@ -284,15 +343,33 @@ impl Desk {
         }
     }
 
-    async fn take_in(&mut self, group: Vec<(Message, AckToken)>) -> Result<()> {
-        let (messages, tokens): (Vec<Message>, Vec<AckToken>) = group.into_iter().unzip();
-        let messages = Arc::new(messages);
-        let outcome = self.commit(&messages).await?;
+    async fn take_in(&mut self, arrived: Vec<(Message, AckToken)>) -> Result<()> {
+        if self.away {
+            // Of the last moments before: agents send it again.
+            return Ok(());
+        }
+        let now = self.began.elapsed();
+        let mut group: Vec<(Duration, (Message, AckToken))> =
+            arrived.into_iter().map(|message| (now, message)).collect();
+        // Behind what may be what they wait for.
+        group.extend(self.overtaken.take());
+        let messages: Arc<Vec<Message>> =
+            Arc::new(group.iter().map(|(_, (message, _))| message.clone()).collect());
+        let Some(mut outcome) = self.commit(&messages).await? else { return Ok(()) };
+        let agent = |(message, _): &(Message, AckToken)| match topic::parse(&message.topic) {
+            Some((site, agent, Subject::Events)) => Some((site, agent)),
+            _ => None,
+        };
+        let done = self.overtaken.sort(self.began.elapsed(), group, agent, &mut outcome.acks);
+        if done.len() < messages.len() {
+            // Not refused yet.
+            outcome.counts.gaps = 0;
+        }
         // Only now: what is acknowledged is committed. (The agent's own acknowledgement first, the broker's after.)
         for (site, agent, ack) in &outcome.acks {
             self.courier.ack(site, agent, ack);
         }
-        for token in tokens {
+        for (_, token) in done {
             self.courier.link().ack(token);
         }
         self.metrics.ingested(&outcome.counts);
@@ -321,9 +398,10 @@ impl Desk {
         Ok(())
     }
 
-    /// One transaction; tried again while the store is busy, because what has arrived is in our hands now.
-    async fn commit(&mut self, messages: &Arc<Vec<Message>>) -> Result<Outcome> {
-        let mut attempt = 0;
+    /// One transaction; tried again while the store is busy, because what has arrived is in our hands now. `None`: for
+    /// so long that we have left the broker.
+    async fn commit(&mut self, messages: &Arc<Vec<Message>>) -> Result<Option<Outcome>> {
+        let (mut attempt, began) = (0, Instant::now());
         loop {
             let mut ingest = self.ingest.take().unwrap_or_default();
             let group = Arc::clone(messages);
@@ -340,7 +418,7 @@ impl Desk {
                 .await;
             self.ingest = Some(back);
             match result {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => return Ok(Some(outcome)),
                 Err(fault @ (StoreError::Busy { .. } | StoreError::Database { .. })) => {
                     let wait = STORE_RETRY[attempt.min(STORE_RETRY.len() - 1)];
                     attempt += 1;
@@ -350,6 +428,12 @@ impl Desk {
                         ?wait,
                         "nothing was stored; trying again"
                     );
+                    if began.elapsed() >= STORE_PATIENCE {
+                        self.failing_since.get_or_insert(began);
+                        self.ready.store(false, Ordering::Relaxed);
+                        self.leave().await;
+                        return Ok(None);
+                    }
                     tokio::time::sleep(wait).await;
                     // We are well; a restart would bring no store back.
                     systemd::notify("WATCHDOG=1");
@@ -367,10 +451,20 @@ impl Desk {
             self.senders.wake_channels();
             self.news.notify_waiters();
         }
+        if self.looked.elapsed() > PAUSED {
+            // Others may have told agents something newer while our word was on its way.
+            self.courier.forget();
+        }
+        self.looked = Instant::now();
+        self.metrics.set_leases(self.senders.leases());
         let revision = self.courier.look().await?;
-        let connected = self.courier.is_connected();
-        self.ready
-            .store(connected && (revision > 0 || !self.has_erp) && self.senders.is_open(), Ordering::Relaxed);
+        let open = match self.erp.clone() {
+            // Whichever gateway has read the catalogue and opened the books: ingest may begin at all of them.
+            Some(erp) => revision > 0 && self.reader.call(move |reader| reader.books_are_open(&erp)).await?,
+            None => true,
+        };
+        self.come_back();
+        self.ready.store(self.courier.is_connected() && open, Ordering::Relaxed);
         Ok(())
     }
 
@@ -402,6 +496,14 @@ impl Desk {
             }
             RunRequest::Reconcile { answer } => self.senders.reconcile(answer),
         }
+    }
+}
+
+/// Never, when there is nothing to wait for.
+async fn wait_until(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

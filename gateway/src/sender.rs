@@ -2,8 +2,13 @@
 //! of it.
 //!
 //! Work is durable before it is sent and its result is durable before the next piece is taken; so a crash leaves at
-//! most one piece of unknown outcome, which the next start looks up. A sender is pure: the edge polls it with the
-//! time and the store, sends what it wants sent and hands back what came. The seeded world drives the same code.
+//! most one piece of unknown outcome, which whoever takes the work over looks up. A sender is pure: the edge polls it
+//! with the time and the store, sends what it wants sent and hands back what came. The seeded world drives the same
+//! code.
+//!
+//! Of several gateways one at a time does a sender's work, under a [lease](crate::lease). The edge sees to it: a sender
+//! lives from the taking of its lease to the loss, is polled behind the fence, and must only begin by looking at what an
+//! earlier holder left in flight.
 
 mod channel;
 mod erp;
@@ -59,6 +64,9 @@ pub type Reply = Box<dyn FnOnce(Result<Plan, Failure>) + Send>;
 pub trait Sender: Send {
     /// Whose door it uses: for the HTTP client.
     fn connector(&self) -> &dyn Connector;
+
+    /// The lease under which it works, so that one gateway at a time does: its kind and its name.
+    fn lease(&self) -> String;
 
     /// Goes as far as it can without sending. After an error nothing is lost: poll again.
     ///
@@ -181,7 +189,7 @@ pub fn compare_books(
 /// A store that says no to what we have read or achieved will say no again: carry on without, and tell.
 fn is_final(fault: &StoreError) -> bool {
     match fault {
-        StoreError::Busy { .. } | StoreError::Database { .. } => false,
+        StoreError::Busy { .. } | StoreError::Database { .. } | StoreError::Fenced { .. } => false,
         StoreError::Schema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => true,
     }
 }

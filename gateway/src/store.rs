@@ -6,6 +6,8 @@
 //!
 //! Calls block. The edge makes them on a blocking thread, and there is one writer.
 
+use std::time::Duration;
+
 use stockwire_protocol::{
     AccountId, Catalogue, ChannelId, ItemId, ItemRules, LocationId, MovementId, Quantity, SiteId, Sku, Task,
 };
@@ -16,6 +18,7 @@ use crate::catalogue::{self, ErpId, Listing, ListingsChange, Snapshot};
 use crate::code::{Alias, CodeKey, Meaning};
 use crate::dead_letter::{DeadLetter, DeadLetterId, NewDeadLetter};
 use crate::ingest::{Known, KnownEvent, Need, Negative, Writes};
+use crate::lease::{Grant, Taken};
 use crate::ledger::OpeningLine;
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reconcile::{KnownLine, Snapshot as Cutoff};
@@ -63,6 +66,12 @@ pub enum StoreError {
     Corrupt {
         /// Which row and why.
         what: String,
+    },
+    /// What was to be written belongs to work that another gateway has taken over; nothing happened.
+    #[error("the lease {lease} is another gateway's by now: nothing was written")]
+    Fenced {
+        /// Which work.
+        lease: String,
     },
     /// The request makes no sense in the present state; nothing happened.
     #[error("{reason}")]
@@ -167,6 +176,9 @@ pub trait Reader: Send {
     /// Where less is there than was promised, and who should give way; ordered by item and site, at most
     /// [`SHORTAGES_MAX`](reservation::SHORTAGES_MAX).
     fn shortages(&self) -> Result<Vec<Shortage>, StoreError>;
+
+    /// Whether the opening stock of an ERP's sites is booked, so that events can be.
+    fn books_are_open(&self, erp: &ErpId) -> Result<bool, StoreError>;
 
     /// The ledger side of a reconciliation: balances at this moment's cut-off, and of each how much the ERP can not
     /// have yet (unposted) or may have (in flight). Physical places only, summed over lots and dispositions.
@@ -312,8 +324,36 @@ pub trait Store: Reader {
         results: &[(Sku, ChannelResult)],
     ) -> Result<(), StoreError>;
 
-    /// Once at start: what was in flight when the last process ended has an unknown outcome. Returns how many.
-    fn recover_in_flight(&mut self, now_ms: i64) -> Result<usize, StoreError>;
+    /// Whoever takes an ERP's work over calls this first: what an earlier holder had in flight has an unknown outcome.
+    /// Returns how many batches.
+    fn recover_postings(&mut self, now_ms: i64, erp: &ErpId) -> Result<usize, StoreError>;
+
+    /// The same for a channel: how many numbers.
+    fn recover_publications(&mut self, now_ms: i64, channel: &ChannelId) -> Result<usize, StoreError>;
+
+    /// Takes a lease for so long, with a new token, when nobody has it, when it has lapsed, or when the holder is the
+    /// same by name: that is an earlier life of this process. `now_ms` is for a store whose only clock is ours; one that
+    /// several processes share goes by its own.
+    fn take_lease(
+        &mut self,
+        now_ms: i64,
+        name: &str,
+        holder: &str,
+        length: Duration,
+    ) -> Result<Taken, StoreError>;
+
+    /// Prolongs a lease, so long from now. `false` = somebody else has taken it since.
+    fn renew_lease(&mut self, now_ms: i64, grant: &Grant, length: Duration) -> Result<bool, StoreError>;
+
+    /// Ends a lease early. Nothing happens when somebody else has it by now.
+    fn give_lease_back(&mut self, grant: &Grant) -> Result<(), StoreError>;
+
+    /// From now on every writing transaction begins with a look whether the grant's token is still the newest, and is
+    /// [`StoreError::Fenced`] when it is not. `None` ends that. See [`lease::under`](crate::lease::under).
+    fn set_fence(&mut self, grant: Option<&Grant>);
+
+    /// The same look by itself, before something is done outside that the store knows nothing of.
+    fn check_fence(&mut self) -> Result<(), StoreError>;
 
     /// Sets a message aside. The same content again only counts. `None` = only counted, because there are
     /// [`REFUSED_LETTERS_MAX`](crate::dead_letter::REFUSED_LETTERS_MAX) of its kind.

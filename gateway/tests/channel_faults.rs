@@ -143,8 +143,6 @@ impl World {
 
     fn crash(&mut self) {
         self.sender = sender();
-        let at = self.moment();
-        self.store.recover_in_flight(at.unix_ms).unwrap();
     }
 
     fn unpublished(&self) -> u64 {

@@ -19,7 +19,7 @@ use stockwire_gateway::erp::{self, ErpAccess, Shortage};
 use stockwire_gateway::exchange::Secret;
 use stockwire_gateway::io::sqlite_store::SqliteStore;
 use stockwire_gateway::sender::{ErpSender, ErpSettings, Moment, Opening, Order, Sender, Want};
-use stockwire_gateway::store::{DeadLetterQuery, PAGE_ROWS_MAX, Reader as _, Store as _};
+use stockwire_gateway::store::{DeadLetterQuery, PAGE_ROWS_MAX, Reader as _};
 use warehouse::{Warehouse, books};
 
 /// Seeds of one run; each takes some milliseconds.
@@ -100,8 +100,6 @@ impl World {
     /// The process dies wherever it is; another one starts on the same store.
     fn crash(&mut self) {
         self.sender = sender();
-        let at = self.moment();
-        self.store.recover_in_flight(at.unix_ms).unwrap();
     }
 
     fn run_until(&mut self, mut done: impl FnMut(&Self) -> bool) {

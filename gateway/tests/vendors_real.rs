@@ -86,33 +86,34 @@ impl Drop for Folder {
 struct Running {
     wake: Arc<Notify>,
     orders: mpsc::Sender<Order>,
-    status: watch::Receiver<SenderStatus>,
+    status: watch::Receiver<Option<SenderStatus>>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Running {
-    fn start(sender: Box<dyn Sender>, store: &Shared<dyn Store>) -> Self {
-        let http = HttpClient::new(sender.connector()).unwrap();
+    fn start(make: impl Fn() -> Box<dyn Sender> + Send + Sync + 'static, store: &Shared<dyn Store>) -> Self {
+        let http = HttpClient::new(make().connector()).unwrap();
         let (orders, orders_end) = mpsc::channel(ORDERS_MAX);
-        let (status_end, status) = watch::channel(sender.status());
+        let (status_end, status) = watch::channel(None);
         let (stop, stop_end) = watch::channel(false);
         let wake = Arc::new(Notify::new());
         let wires = Wires {
             store: store.clone(),
+            holder: "gateway".into(),
             wake: Arc::clone(&wake),
             orders: orders_end,
             status: status_end,
             stop: stop_end,
         };
-        let task = tokio::spawn(run_sender(sender, http, wires));
+        let task = tokio::spawn(run_sender(Box::new(make), http, wires));
         Self { wake, orders, status, stop, task }
     }
 
     async fn ready(&mut self) -> SenderStatus {
-        let ready = self.status.wait_for(|status| status.ready);
+        let ready = self.status.wait_for(|status| status.as_ref().is_some_and(|status| status.ready));
         let waited = tokio::time::timeout(DEADLINE, ready).await;
-        waited.expect("not ready in time").unwrap().clone()
+        waited.expect("not ready in time").unwrap().clone().expect("it is there")
     }
 
     async fn stop(self) {
@@ -182,7 +183,7 @@ async fn every_kind_of_movement_reaches_tryton_once() {
     let folder = Folder::new();
     let path = folder.0.join("gateway.db");
     let store: Shared<dyn Store> = Shared::new(Box::new(SqliteStore::open(&path).unwrap()));
-    let mut running = Running::start(erp_sender(), &store);
+    let mut running = Running::start(erp_sender, &store);
     let status = running.ready().await;
     assert!(status.catalogue_revision > 0, "{status:?}");
     println!("remarks: {:?}", status.remarks);
@@ -242,7 +243,7 @@ async fn every_kind_of_movement_reaches_tryton_once() {
     let outside = outward::reconcile(&*connector, &http, &reader, &erp_id()).await.unwrap();
     assert_eq!(outside.to_string(), plan.to_string());
     println!("{plan}");
-    println!("{:?}", running.status.borrow().results);
+    println!("{:?}", running.status.borrow().as_ref().map(|status| status.results));
     running.stop().await;
 }
 
@@ -259,10 +260,11 @@ async fn numbers_reach_vendure_and_are_read_back() {
         basis: Basis::OnHand,
     };
     store.call(move |store| store.replace_channels(&[policy])).await.unwrap();
-    let mut erp = Running::start(erp_sender(), &store);
+    let mut erp = Running::start(erp_sender, &store);
     erp.ready().await;
     let settings = ChannelSettings { channel: shop(), refresh: Duration::from_secs(600) };
-    let mut channel = Running::start(Box::new(ChannelSender::new(settings, vendure())), &store);
+    let make = move || -> Box<dyn Sender> { Box::new(ChannelSender::new(settings.clone(), vendure())) };
+    let mut channel = Running::start(make, &store);
     let status = channel.ready().await;
     println!("remarks: {:?}", status.remarks);
     record(&store, Warehouse::new("HAM"), vec![line("SKU-0003", "5", "A-01", "customer")]).await;
@@ -280,7 +282,7 @@ async fn numbers_reach_vendure_and_are_read_back() {
         }
     };
     tokio::time::timeout(DEADLINE, done).await.expect("not published in time");
-    println!("{:?}", channel.status.borrow().results);
+    println!("{:?}", channel.status.borrow().as_ref().map(|status| status.results));
 
     // What the shop shows is what the books say, site by site.
     let connector = vendure();

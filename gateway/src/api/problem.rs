@@ -56,7 +56,7 @@ impl From<StoreError> for Problem {
     fn from(fault: StoreError) -> Self {
         match &fault {
             StoreError::Refused { reason } => Self::conflict(reason.clone()),
-            StoreError::Busy { .. } => Self::unavailable(fault.to_string()),
+            StoreError::Busy { .. } | StoreError::Fenced { .. } => Self::unavailable(fault.to_string()),
             _ => {
                 // What the database says may hold paths and data; it is for the log.
                 tracing::error!(error = &fault as &dyn std::error::Error, "the store failed for a request");

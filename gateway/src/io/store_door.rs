@@ -1,5 +1,6 @@
 //! Opens the store that the configuration names. Blocks; never on a runtime's own threads.
 
+use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use crate::config::StoreConfig;
@@ -16,6 +17,39 @@ pub fn open(config: &StoreConfig) -> Result<Box<dyn Store>, StoreError> {
         StoreConfig::File(path) => Box::new(SqliteStore::open(path)?),
         StoreConfig::Postgres(config) => Box::new(PostgresStore::open((**config).clone())?),
     })
+}
+
+/// The right to run a gateway on a file, of which there is one; given back when this is dropped, and by the system when
+/// the process ends in whatever way.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "it is held, not used")] Option<File>);
+
+/// Claims the books for a gateway that runs. Commands may look at a file and write to it meanwhile; a second gateway
+/// would do everything twice. A database is for any number of gateways, which share the work out by leases.
+///
+/// # Errors
+/// [`StoreError::Refused`] when another gateway runs on the file.
+pub fn claim(config: &StoreConfig) -> Result<Claim, StoreError> {
+    let StoreConfig::File(path) = config else { return Ok(Claim(None)) };
+    // Not the file itself: closing any handle of that would end the locks that SQLite has on it in this process.
+    let mut lock = path.clone().into_os_string();
+    lock.push(".lock");
+    let lock = Path::new(&lock);
+    let failed =
+        |fault: std::io::Error| StoreError::Database { doing: "claiming the books", source: Box::new(fault) };
+    let file = File::options().create(true).truncate(false).write(true).open(lock).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Claim(Some(file))),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Refused {
+            reason: format!(
+                "another gateway runs on {} (it holds {}); stop it first, or keep the books in a PostgreSQL, which \
+                 several gateways can share",
+                path.display(),
+                lock.display()
+            ),
+        }),
+        Err(TryLockError::Error(fault)) => Err(failed(fault)),
+    }
 }
 
 /// For reading what is there.
@@ -66,6 +100,7 @@ pub fn copy_from(file: &Path, to: &StoreConfig) -> Result<BooksReport, StoreErro
     if !file.is_file() {
         return Err(StoreError::Refused { reason: format!("there is no file {}", file.display()) });
     }
+    let _claim = claim(&StoreConfig::File(file.to_path_buf()))?;
     PostgresStore::open((**config).clone())?.copy_from(&SqliteStore::open(file)?)
 }
 
@@ -95,6 +130,19 @@ fn wrong(file: &Path, report: &BooksReport) -> StoreError {
 mod tests {
     use super::*;
     use crate::store::contract::{Bench, acks, moved};
+
+    #[test]
+    fn one_gateway_runs_on_a_file() {
+        let folder = std::env::temp_dir().join(format!("stockwire-claim-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let store = StoreConfig::File(folder.join("gateway.db"));
+        let first = claim(&store).unwrap();
+        let told = claim(&store).unwrap_err().to_string();
+        assert!(told.contains("another gateway runs on") && told.contains("gateway.db.lock"), "{told}");
+        drop(first);
+        claim(&store).unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn a_backup_is_the_books_of_its_moment() {

@@ -68,6 +68,16 @@ impl Courier {
         self.look().await.map(drop)
     }
 
+    /// What was told may be older than what others have told since: everything is told anew at the next look.
+    pub(super) fn forget(&mut self) {
+        self.briefing.get_or_insert_default().forget();
+    }
+
+    /// Goes on over another link, whose connection is told of as the first one's was.
+    pub(super) fn relink(&mut self, link: Link) {
+        self.link = link;
+    }
+
     pub(super) fn handle_disconnected(&mut self) {
         self.connected = false;
     }
@@ -150,7 +160,9 @@ impl Courier {
         self.commands.pop_front().or_else(|| self.notices.pop_front())
     }
 
-    pub(super) async fn shutdown(&self) {
+    pub(super) async fn shutdown(&mut self) {
+        self.connected = false;
+        self.acks.clear();
         self.link.shutdown().await;
     }
 }

@@ -12,10 +12,10 @@ use crate::availability::ChannelPolicy;
 use crate::catalogue::ErpId;
 use crate::channel::{self, ChannelAccess};
 use crate::config::{Channel, Config, Erp};
-use crate::erp::{self, ErpAccess, ErpConnector, Shortage};
+use crate::erp::{self, ErpAccess, ErpConnector, ErpKind, Shortage};
 use crate::exchange::Secret;
 use crate::io::http_client::HttpClient;
-use crate::io::outward::{self, ORDERS_MAX, Wires};
+use crate::io::outward::{self, Make, ORDERS_MAX, Wires};
 use crate::io::shared::Shared;
 use crate::reconcile::Plan;
 use crate::sender::{
@@ -38,7 +38,8 @@ pub(super) struct Senders {
 struct Handle {
     wake: Arc<Notify>,
     orders: mpsc::Sender<Order>,
-    status: watch::Receiver<SenderStatus>,
+    lease: String,
+    status: watch::Receiver<Option<SenderStatus>>,
 }
 
 impl Senders {
@@ -57,8 +58,11 @@ impl Senders {
                 batch_wait: Duration::from_millis(erp.batch_wait_ms),
                 opening: Opening::FromErp,
             };
-            let sender = ErpSender::new(settings, erp_connector(erp)?);
-            senders.erp = Some(senders.spawn(Box::new(sender), store, stop)?);
+            let (kind, access) = erp_access(erp)?;
+            let make = move || -> Box<dyn Sender> {
+                Box::new(ErpSender::new(settings.clone(), kind.connect(access.clone())))
+            };
+            senders.erp = Some(senders.spawn(Box::new(make), config, store, stop)?);
         }
         for channel in &config.channels {
             let settings = ChannelSettings { channel: channel.name.clone(), refresh: LISTINGS_REFRESH };
@@ -69,8 +73,10 @@ impl Senders {
                 password: secret(&channel.password_file)?,
                 sites: channel.sites.clone(),
             };
-            let sender = ChannelSender::new(settings, kind.connect(access));
-            let handle = senders.spawn(Box::new(sender), store, stop)?;
+            let make = move || -> Box<dyn Sender> {
+                Box::new(ChannelSender::new(settings.clone(), kind.connect(access.clone())))
+            };
+            let handle = senders.spawn(Box::new(make), config, store, stop)?;
             senders.channels.push(handle);
         }
         Ok(senders)
@@ -78,23 +84,32 @@ impl Senders {
 
     fn spawn(
         &mut self,
-        sender: Box<dyn Sender>,
+        make: Make,
+        config: &Config,
         store: &Shared<dyn Store>,
         stop: &watch::Receiver<bool>,
     ) -> Result<Handle> {
+        let sender = make();
         let http = HttpClient::new(sender.connector())?;
+        let (told, status) = watch::channel(None);
         let (orders, taken) = mpsc::channel(ORDERS_MAX);
-        let (told, status) = watch::channel(sender.status());
         let wake = Arc::new(Notify::new());
         let wires = Wires {
             store: store.clone(),
+            holder: config.mqtt.client_id.as_str().into(),
             wake: Arc::clone(&wake),
             orders: taken,
             status: told,
             stop: stop.clone(),
         };
-        self.tasks.spawn(outward::run_sender(sender, http, wires));
-        Ok(Handle { wake, orders, status })
+        self.tasks.spawn(outward::run_sender(make, http, wires));
+        Ok(Handle { wake, orders, lease: sender.lease(), status })
+    }
+
+    /// The lease of each, and whether its work is done here.
+    pub(super) fn leases(&self) -> Vec<(String, bool)> {
+        let all = self.erp.iter().chain(&self.channels);
+        all.map(|handle| (handle.lease.clone(), handle.status.borrow().is_some())).collect()
     }
 
     pub(super) fn wake_erp(&self) {
@@ -103,11 +118,6 @@ impl Senders {
 
     pub(super) fn wake_channels(&self) {
         self.channels.iter().for_each(|channel| channel.wake.notify_one());
-    }
-
-    /// Whether ingest may begin: the catalogue is there and the books are open.
-    pub(super) fn is_open(&self) -> bool {
-        self.erp.as_ref().is_none_or(|erp| erp.status.borrow().ready)
     }
 
     /// Asks the ERP's sender to compare; the answer comes when its work in hand is done.
@@ -167,21 +177,32 @@ pub(super) async fn reconcile(config: &Config, reader: &Shared<dyn Reader>) -> R
     Ok(outward::reconcile(&*connector, &http, reader, &erp_id(erp)?).await?)
 }
 
+/// The name of the configured ERP.
+pub(super) fn erp_name(config: &Config) -> Result<Option<ErpId>> {
+    config.erp.as_ref().map(erp_id).transpose()
+}
+
 fn erp_id(erp: &Erp) -> Result<ErpId> {
     ErpId::new(&erp.name)
         .with_context(|| format!("erp.name = {:?}: expected 1 to 32 of a-z, 0-9 and -", erp.name))
 }
 
 fn erp_connector(erp: &Erp) -> Result<Box<dyn ErpConnector>> {
+    let (kind, access) = erp_access(erp)?;
+    Ok(kind.connect(access))
+}
+
+fn erp_access(erp: &Erp) -> Result<(&'static dyn ErpKind, ErpAccess)> {
     let kind = erp::find(&erp.kind).map_err(anyhow::Error::msg)?;
-    Ok(kind.connect(ErpAccess {
+    let access = ErpAccess {
         url: erp.url.clone(),
         key: secret(&erp.key_file)?,
         company: erp.company,
         supplier: erp.supplier.clone(),
         customer: erp.customer.clone(),
         shortage: if erp.force_assignment { Shortage::Force } else { Shortage::Refuse },
-    }))
+    };
+    Ok((kind, access))
 }
 
 fn secret(path: &Path) -> Result<Secret> {

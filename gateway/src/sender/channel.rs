@@ -54,6 +54,8 @@ pub struct ChannelSender {
     sites: Option<SiteMap>,
     /// The catalogue that the SKUs were looked up in.
     catalogue_revision: u64,
+    /// What an earlier holder left in flight was noted.
+    recovered: bool,
     audit_due: Duration,
     /// Where the next look begins, by the store's own mark.
     audit_after: Option<String>,
@@ -81,6 +83,7 @@ impl ChannelSender {
             map_due: Duration::ZERO,
             sites: None,
             catalogue_revision: 0,
+            recovered: false,
             audit_due: Duration::ZERO,
             audit_after: None,
         }
@@ -88,6 +91,17 @@ impl ChannelSender {
 
     /// Chooses the next piece of work; the wait when there is none.
     fn choose(&mut self, at: Moment, store: &mut dyn Store) -> Result<Option<Want>, StoreError> {
+        if !self.recovered {
+            let numbers = store.recover_publications(at.unix_ms, &self.settings.channel)?;
+            if numbers > 0 {
+                tracing::info!(
+                    channel = self.desk.name,
+                    numbers,
+                    "were in flight; they are sent and read back"
+                );
+            }
+            self.recovered = true;
+        }
         if self.desk.endpoint.rest_until() > at.now {
             return Ok(Some(Want::Wait(self.desk.endpoint.rest_until())));
         }
@@ -416,6 +430,10 @@ fn resend_wait(attempts: u32, random: u64) -> Duration {
 impl Sender for ChannelSender {
     fn connector(&self) -> &dyn Connector {
         &*self.connector
+    }
+
+    fn lease(&self) -> String {
+        format!("channel/{}", self.settings.channel)
     }
 
     fn poll(&mut self, at: Moment, store: &mut dyn Store, random: u64) -> Result<Want, StoreError> {

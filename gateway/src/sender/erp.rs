@@ -119,11 +119,15 @@ impl ErpSender {
         }
     }
 
-    /// After a restart everything is there already, and ingest need not wait for an ERP that may be down.
-    fn resume(&mut self, store: &dyn Store) -> Result<(), StoreError> {
+    /// An earlier holder may have left a batch in flight, and everything may be there already: nothing need wait then for
+    /// an ERP that may be down.
+    fn resume(&mut self, at: Moment, store: &mut dyn Store) -> Result<(), StoreError> {
+        let batches = store.recover_postings(at.unix_ms, &self.settings.erp)?;
+        if batches > 0 {
+            tracing::info!(erp = self.desk.name, batches, "were in flight; their outcome is looked up");
+        }
         let revision = store.catalogue_revision()?;
-        // Books that hold a row were opened before it was written.
-        if revision > 0 && store.gauges()?.ledger_head > 0 {
+        if revision > 0 && store.books_are_open(&self.settings.erp)? {
             (self.catalogue_revision, self.books_open) = (revision, true);
         }
         self.resumed = true;
@@ -133,7 +137,7 @@ impl ErpSender {
     /// Chooses the next piece of work; the wait when there is none.
     fn choose(&mut self, at: Moment, store: &mut dyn Store) -> Result<Option<Want>, StoreError> {
         if !self.resumed {
-            self.resume(&*store)?;
+            self.resume(at, store)?;
         }
         if self.desk.endpoint.rest_until() > at.now {
             return Ok(Some(Want::Wait(self.desk.endpoint.rest_until())));
@@ -417,6 +421,10 @@ fn opening_lines(store: &dyn Store, quantities: &[ErpQuantity]) -> Result<Vec<Op
 impl Sender for ErpSender {
     fn connector(&self) -> &dyn Connector {
         &*self.connector
+    }
+
+    fn lease(&self) -> String {
+        format!("erp/{}", self.settings.erp)
     }
 
     fn poll(&mut self, at: Moment, store: &mut dyn Store, random: u64) -> Result<Want, StoreError> {

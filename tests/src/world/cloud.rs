@@ -120,11 +120,11 @@ impl World {
         if self.cloud.process.is_some() {
             return;
         }
-        let (now, unix_ms) = (self.queue.now(), self.unix_ms());
+        let now = self.queue.now();
         let policies = [self.policy.clone()];
         let vault = &mut self.cloud.vault;
         vault.dies_after = None;
-        let ready = vault.recover_in_flight(unix_ms).and_then(|_| vault.replace_channels(&policies));
+        let ready = vault.replace_channels(&policies);
         match ready {
             Ok(()) => {}
             Err(StoreError::Busy { .. }) => {

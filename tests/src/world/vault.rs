@@ -2,6 +2,7 @@
 //! lets the auditor see what was committed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use stockwire_gateway::availability::{ChannelPolicy, ChannelResult, ChannelUpdate};
 use stockwire_gateway::briefing::{Delta, Mark, Marks, Picture};
@@ -10,6 +11,7 @@ use stockwire_gateway::code::{Alias, CodeKey, Meaning};
 use stockwire_gateway::dead_letter::{DeadLetter, DeadLetterClass, DeadLetterId, NewDeadLetter};
 use stockwire_gateway::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use stockwire_gateway::io::sqlite_store::SqliteStore;
+use stockwire_gateway::lease::{Grant, Taken};
 use stockwire_gateway::ledger::OpeningLine;
 use stockwire_gateway::posting::{BatchResult, PostingBatch};
 use stockwire_gateway::reconcile::{KnownLine, Snapshot as Cutoff};
@@ -140,6 +142,7 @@ read! {
     reservations(query: &reservation::Query) -> Page<Reservation>;
     quotas() -> Vec<Quota>;
     shortages() -> Vec<Shortage>;
+    books_are_open(erp: &ErpId) -> bool;
     reconcile_snapshot(erp: &ErpId) -> Cutoff;
     known_lines(erp: &ErpId, keys: &[(SiteId, LocationId, ItemId)], limit: usize) -> Vec<KnownLine>;
     verify_books() -> BooksReport;
@@ -156,6 +159,10 @@ macro_rules! write {
                 decide: &mut dyn FnMut(&Known) -> Option<Writes>,
             ) -> Result<Vec<Negative>, StoreError> {
                 self.commit(need, decide)
+            }
+
+            fn set_fence(&mut self, grant: Option<&Grant>) {
+                self.inner.set_fence(grant);
             }
 
             $(fn $name(&mut self, $($argument: $kind),*) -> Result<$answer, StoreError> {
@@ -184,7 +191,12 @@ write! {
     record_batch_result(now_ms: i64, reference: &str, result: &BatchResult) -> ();
     take_channel_updates(now_ms: i64, channel: &ChannelId, max: usize) -> Vec<ChannelUpdate>;
     record_channel_results(now_ms: i64, channel: &ChannelId, results: &[(Sku, ChannelResult)]) -> ();
-    recover_in_flight(now_ms: i64) -> usize;
+    recover_postings(now_ms: i64, erp: &ErpId) -> usize;
+    recover_publications(now_ms: i64, channel: &ChannelId) -> usize;
+    take_lease(now_ms: i64, name: &str, holder: &str, length: Duration) -> Taken;
+    renew_lease(now_ms: i64, grant: &Grant, length: Duration) -> bool;
+    give_lease_back(grant: &Grant) -> ();
+    check_fence() -> ();
     add_dead_letter(at_ms: i64, letter: &NewDeadLetter) -> Option<DeadLetterId>;
     discard_dead_letter(at_ms: i64, id: DeadLetterId, by: &str, why: &str) -> bool;
     requeue_dead_letter(at_ms: i64, id: DeadLetterId, by: &str) -> bool;

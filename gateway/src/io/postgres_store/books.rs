@@ -29,6 +29,12 @@ impl PostgresStore {
     }
 }
 
+/// Whether the opening stock of an ERP's sites is booked.
+pub(super) fn are_open(tx: &Tx<'_>, erp: &ErpId) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT FROM erp WHERE erp = $1 AND opened_at IS NOT NULL)";
+    get(&tx.one(OPENING, sql, &[&erp.as_str()])?, 0)
+}
+
 /// Books the opening stock of an ERP's sites, once.
 fn open(tx: &Tx<'_>, at_ms: i64, erp: &ErpId, lines: &[OpeningLine]) -> Result<bool, StoreError> {
     let name = erp.as_str();

@@ -18,6 +18,7 @@ mod codes;
 mod column;
 mod copy;
 mod ingest;
+mod leases;
 mod letters;
 mod offers;
 mod picture;

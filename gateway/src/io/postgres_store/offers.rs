@@ -54,17 +54,14 @@ impl PostgresStore {
         })
     }
 
-    pub(super) fn recover(&mut self, now_ms: i64) -> Result<usize, StoreError> {
-        self.look_at_partitions(now_ms);
+    pub(super) fn recover_updates(&mut self, now_ms: i64, channel: &ChannelId) -> Result<usize, StoreError> {
         self.session.write("recovering what was in flight", Lock::Books, |tx| {
+            let channel = channel.as_str();
             // Whether it arrived nobody knows; numbers are absolute, so the newest one is sent and read back.
-            set_adrift(tx, now_ms, "flight_revision IS NOT NULL", &[])?;
+            set_adrift(tx, now_ms, "channel = $1 AND flight_revision IS NOT NULL", &[&channel])?;
             let sql = "UPDATE offer SET flight_revision = NULL, unresolved = true, next_at = 0,
-                           due_since = coalesce(due_since, $1) WHERE flight_revision IS NOT NULL";
-            let offers = tx.execute(RECORDING, sql, &[&now_ms])?;
-            let sql = "UPDATE batch SET state = 'unknown', next_at = 0, changed_at = $1 WHERE state = 'sent'";
-            let batches = tx.execute(RECORDING, sql, &[&now_ms])?;
-            Ok((offers + batches) as usize)
+                           due_since = coalesce(due_since, $2) WHERE channel = $1 AND flight_revision IS NOT NULL";
+            Ok(tx.execute(RECORDING, sql, &[&channel, &now_ms])? as usize)
         })
     }
 }

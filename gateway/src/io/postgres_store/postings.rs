@@ -45,6 +45,16 @@ impl PostgresStore {
         })
     }
 
+    pub(super) fn recover_batches(&mut self, now_ms: i64, erp: &ErpId) -> Result<usize, StoreError> {
+        // Before the books are opened; afterwards ingest does it.
+        self.look_at_partitions(now_ms);
+        self.session.write("recovering what was in flight", Lock::Books, |tx| {
+            let sql = "UPDATE batch SET state = 'unknown', next_at = 0, changed_at = $2
+                       WHERE erp = $1 AND state = 'sent'";
+            Ok(tx.execute(RECORDING, sql, &[&erp.as_str(), &now_ms])? as usize)
+        })
+    }
+
     pub(super) fn record_batch(
         &mut self,
         now_ms: i64,

@@ -134,6 +134,10 @@ impl Reader for PostgresStore {
         self.read(reservations::shortages)
     }
 
+    fn books_are_open(&self, erp: &ErpId) -> Result<bool, StoreError> {
+        self.read(|tx| books::are_open(tx, erp))
+    }
+
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {
         self.read(|tx| reconcile::snapshot_of(tx, erp))
     }

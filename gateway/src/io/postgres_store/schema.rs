@@ -14,7 +14,7 @@ struct Step {
     back: &'static str,
 }
 
-const STEPS: [Step; 1] = [V1];
+const STEPS: [Step; 2] = [V1, V2];
 
 /// Versions beyond its own that a build works with.
 const VERSIONS_AHEAD: i64 = 1;
@@ -394,6 +394,21 @@ CREATE TABLE api_key (
     back: "DROP TABLE books, erp, site, place, place_alias, item, item_code, stream, event, fact, ledger, resolved, balance,
                mention, task, task_line, task_tally, reservation, reservation_entry, pending, quota, dead_letter, device,
                channel, offer, stale_item, batch, posting, api_key",
+};
+
+/// Version 2: who does what must be done once.
+const V2: Step = Step {
+    forward: r#"
+CREATE TABLE lease (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    holder TEXT NOT NULL,
+    token BIGINT NOT NULL,              -- grows each time it is taken
+    until BIGINT NOT NULL               -- unix milliseconds of this server's clock; 0: given back
+);
+"#,
+    // Who works at this moment; whoever comes next says so anew.
+    loses: "SELECT false",
+    back: "DROP TABLE lease",
 };
 
 /// The newest version this build knows.

@@ -8,8 +8,9 @@ use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{Client, IsolationLevel, NoTls, Row, Statement, Transaction};
 
-use super::PostgresConfig;
 use super::tls::Tls;
+use super::{PostgresConfig, leases};
+use crate::lease::Grant;
 use crate::store::StoreError;
 
 /// Waits before a transaction is tried again, about five seconds in all: a server restarts within that. Whoever calls
@@ -44,6 +45,8 @@ type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) struct Session {
     config: PostgresConfig,
     live: RefCell<Option<Live>>,
+    /// The lease under which everything is written that is written now.
+    fence: Option<Grant>,
 }
 
 struct Live {
@@ -70,7 +73,7 @@ impl Session {
     /// Connects once, so that a wrong address or password is told at the start.
     pub(super) fn open(config: PostgresConfig) -> Result<Self, StoreError> {
         let live = connect(&config)?;
-        Ok(Self { config, live: RefCell::new(Some(live)) })
+        Ok(Self { config, live: RefCell::new(Some(live)), fence: None })
     }
 
     /// One transaction: everything that `work` did is kept when it succeeds, and nothing when it fails. `work` is
@@ -89,6 +92,10 @@ impl Session {
                 Lock::None => tx.one(doing, "SELECT pg_current_xact_id()::text", &[])?,
             };
             let number: String = super::column::get(&number, 0)?;
+            // A statement of its own behind the lock: it sees what was committed while that was waited for.
+            if let Some(grant) = &self.fence {
+                leases::check(&tx, grant, leases::Hold::Shared)?;
+            }
             let value = work(&tx)?;
             match tx.transaction.into_inner().commit() {
                 Ok(()) => Ok(Attempt::Done(value)),
@@ -100,6 +107,21 @@ impl Session {
                 },
             }
         })
+    }
+
+    /// See [`Store::set_fence`](crate::store::Store::set_fence).
+    pub(super) fn set_fence(&mut self, grant: Option<&Grant>) {
+        self.fence = grant.cloned();
+    }
+
+    /// Whether what is fenced may go on.
+    pub(super) fn check_fence(&self) -> Result<(), StoreError> {
+        match &self.fence {
+            Some(grant) => self.read("looking whether a lease is still ours", |tx| {
+                leases::check(tx, grant, leases::Hold::No)
+            }),
+            None => Ok(()),
+        }
     }
 
     /// One state of the database that several statements see alike.

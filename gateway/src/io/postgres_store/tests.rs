@@ -4,11 +4,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
 
 use postgres::{Client, NoTls};
 use stockwire_protocol::Event;
 
 use super::{PostgresConfig, PostgresStore, schema};
+use crate::lease::{LENGTH, Taken, under};
 use crate::store::contract::{Bench, acks, batch, counted, moved, movement, referring, topic_of};
 use crate::store::{Reader, Store, StoreError};
 
@@ -410,7 +412,7 @@ fn three_gateways_make_one_schema() {
 fn rows_go_into_the_partition_of_their_month() {
     let place = Place::new();
     let mut bench = place.bench();
-    bench.store.recover_in_flight(bench.now_ms).unwrap();
+    bench.store.recover_postings(bench.now_ms, &crate::store::contract::erp()).unwrap();
     bench.send(1, &some_of_everything());
     let mut client = place.client();
     for (table, rows) in
@@ -472,7 +474,7 @@ fn a_file_moves_into_the_database_and_goes_on_there() {
     // What was on its way is known by the same reference, and numbers go on without a hole.
     let batches = moved_in.store.posting_batches(&crate::store::contract::erp(), 9).unwrap();
     assert!(batches.iter().any(|known| known.reference == batch.reference && known.lines == batch.lines));
-    moved_in.store.recover_in_flight(now).unwrap();
+    moved_in.store.recover_postings(now, &crate::store::contract::erp()).unwrap();
     assert_eq!(acks(&moved_in.send(1, &some_of_everything())), ["box-1 5"], "all known");
     assert_eq!(acks(&moved_in.send(6, &some_of_everything())), ["box-1 10"]);
     moved_in.prove();
@@ -487,4 +489,88 @@ fn a_file_moves_into_the_database_and_goes_on_there() {
     assert_eq!(other.open().gauges().unwrap().events, 0);
     drop((source, tampered));
     std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: cargo verify --stage postgres"]
+fn of_many_gateways_that_want_a_lease_one_gets_it() {
+    let place = Place::new();
+    drop(place.bench());
+    for round in 0..20 {
+        // Given back, lapsed, or never held: whatever it was, one is the next.
+        let taken = together(&place, 8, move |n, bench| {
+            let name = format!("work/{}", round / 4);
+            let length = if round % 2 == 0 { Duration::ZERO } else { LENGTH };
+            let taken = bench.store.take_lease(0, &name, &format!("gateway-{n}"), length).unwrap();
+            (length, taken)
+        });
+        let tokens: Vec<u64> = taken
+            .iter()
+            .filter_map(|(_, taken)| match taken {
+                Taken::Granted(grant) => Some(grant.token),
+                Taken::HeldBy(_) => None,
+            })
+            .collect();
+        let mut different = tokens.clone();
+        different.sort_unstable();
+        different.dedup();
+        assert_eq!(different.len(), tokens.len(), "round {round}: {taken:?}");
+        // One that lasts no time may be taken by each of them, one after the other.
+        assert!(if taken[0].0.is_zero() { !tokens.is_empty() } else { tokens.len() <= 1 }, "{taken:?}");
+        if round % 4 == 1 {
+            assert_eq!(tokens.len(), 1, "round {round}: {taken:?}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: cargo verify --stage postgres"]
+fn a_lease_lapses_by_the_clock_of_the_server() {
+    let place = Place::new();
+    let (mut a, mut b) = (place.open(), place.open());
+    let length = Duration::from_millis(300);
+    let began = Instant::now();
+    // Their own clocks are years apart, and nobody asks for them.
+    let Taken::Granted(grant) = a.take_lease(i64::MAX, "work", "a", length).unwrap() else {
+        panic!("it is free")
+    };
+    let next = loop {
+        match b.take_lease(0, "work", "b", LENGTH).unwrap() {
+            Taken::Granted(next) => break next,
+            Taken::HeldBy(holder) => assert!(holder == "a" && began.elapsed() < LENGTH, "{holder}"),
+        }
+    };
+    assert!(began.elapsed() >= length && next.token > grant.token);
+    assert!(!a.renew_lease(0, &grant, LENGTH).unwrap());
+}
+
+#[test]
+#[ignore = "needs a PostgreSQL: cargo verify --stage postgres"]
+fn nobody_takes_a_lease_over_while_something_is_written_under_it() {
+    let place = Place::new();
+    drop(place.bench());
+    let erp = crate::store::contract::erp();
+    for round in 0..10_i64 {
+        // Two that take turns, each with work that only the holder may do: what one has begun the other finds ended.
+        let done = together(&place, 2, {
+            let erp = erp.clone();
+            move |n, bench| {
+                let name = format!("gateway-{n}");
+                let mut written = 0;
+                for _ in 0..20 {
+                    let taken = bench.store.take_lease(0, "turns", &name, Duration::ZERO).unwrap();
+                    let Taken::Granted(grant) = taken else { continue };
+                    let wrote =
+                        under(&grant, bench.store.as_mut(), |store| store.recover_postings(round, &erp));
+                    match wrote {
+                        Ok(_) => written += 1,
+                        Err(StoreError::Fenced { lease }) => assert_eq!(lease, "turns"),
+                        Err(fault) => panic!("{fault}"),
+                    }
+                }
+                written
+            }
+        });
+        assert!(done.iter().sum::<i32>() > 0, "round {round}: {done:?}");
+    }
 }

@@ -1,5 +1,7 @@
 //! [`Store`] on PostgreSQL.
 
+use std::time::Duration;
+
 use stockwire_protocol::{AccountId, ChannelId, ItemId, ItemRules, Quantity, SiteId, Sku, Task};
 
 use super::letters::Closing;
@@ -10,6 +12,7 @@ use crate::catalogue::{ErpId, Listing, ListingsChange, Snapshot};
 use crate::code::{CodeKey, Meaning};
 use crate::dead_letter::{DeadLetterId, NewDeadLetter};
 use crate::ingest::{Known, Need, Negative, Writes};
+use crate::lease::{Grant, Taken};
 use crate::ledger::OpeningLine;
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reservation::{Refused, Request, Reservation, Resolution};
@@ -151,8 +154,38 @@ impl Store for PostgresStore {
         self.record_updates(now_ms, channel, results)
     }
 
-    fn recover_in_flight(&mut self, now_ms: i64) -> Result<usize, StoreError> {
-        self.recover(now_ms)
+    fn recover_postings(&mut self, now_ms: i64, erp: &ErpId) -> Result<usize, StoreError> {
+        self.recover_batches(now_ms, erp)
+    }
+
+    fn recover_publications(&mut self, now_ms: i64, channel: &ChannelId) -> Result<usize, StoreError> {
+        self.recover_updates(now_ms, channel)
+    }
+
+    fn take_lease(
+        &mut self,
+        _now_ms: i64,
+        name: &str,
+        holder: &str,
+        length: Duration,
+    ) -> Result<Taken, StoreError> {
+        self.take(name, holder, length)
+    }
+
+    fn renew_lease(&mut self, _now_ms: i64, grant: &Grant, length: Duration) -> Result<bool, StoreError> {
+        self.renew(grant, length)
+    }
+
+    fn give_lease_back(&mut self, grant: &Grant) -> Result<(), StoreError> {
+        self.give_back(grant)
+    }
+
+    fn set_fence(&mut self, grant: Option<&Grant>) {
+        self.put_fence(grant);
+    }
+
+    fn check_fence(&mut self) -> Result<(), StoreError> {
+        self.look_at_fence()
     }
 
     fn add_dead_letter(

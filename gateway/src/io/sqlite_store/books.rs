@@ -16,6 +16,13 @@ use crate::store::{BooksReport, StoreError};
 const OPENING: &str = "booking the opening stock";
 const VERIFYING: &str = "verifying the books";
 
+/// Whether the opening stock of an ERP's sites is booked.
+pub(super) fn are_open(connection: &Connection, erp: &ErpId) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM erp WHERE erp = ?1 AND opened_at IS NOT NULL)";
+    let mut statement = connection.prepare_cached(sql).map_err(database(OPENING))?;
+    statement.query_row([erp.as_str()], |row| row.get(0)).map_err(database(OPENING))
+}
+
 /// Books the opening stock of an ERP's sites, once.
 pub(super) fn open(
     tx: &Transaction<'_>,

@@ -8,12 +8,14 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use stockwire_protocol::{Digest, Disposition, Epoch, LocationId, Lot, MovementId, Place, Sequence, Uom};
 
+use crate::lease::Grant;
 use crate::store::{PAGE_ROWS_MAX, StoreError};
 
 mod books;
 mod catalogue;
 mod codes;
 mod ingest;
+mod leases;
 mod letters;
 mod offers;
 mod picture;
@@ -42,6 +44,8 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 /// The writer, of which there is one.
 pub struct SqliteStore {
     connection: Connection,
+    /// The lease under which everything is written that is written now.
+    fence: Option<Grant>,
 }
 
 /// A second connection that can only read: it serves the API while the writer writes.
@@ -72,7 +76,7 @@ impl SqliteStore {
         schema::make_durable(&connection, in_memory)?;
         set(&connection, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         schema::migrate(&mut connection)?;
-        Ok(Self { connection })
+        Ok(Self { connection, fence: None })
     }
 
     /// One transaction: everything that `work` did is kept when it succeeds, and nothing when it fails.
@@ -86,6 +90,9 @@ impl SqliteStore {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(database(doing))?;
+        if let Some(grant) = &self.fence {
+            leases::check(&transaction, grant)?;
+        }
         let result = work(&transaction)?;
         transaction.commit().map_err(database(doing))?;
         Ok(result)

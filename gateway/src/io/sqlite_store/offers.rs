@@ -47,16 +47,14 @@ impl SqliteStore {
         })
     }
 
-    pub(super) fn recover(&mut self, now_ms: i64) -> Result<usize, StoreError> {
+    pub(super) fn recover_updates(&mut self, now_ms: i64, channel: &ChannelId) -> Result<usize, StoreError> {
         self.write("recovering what was in flight", |tx| {
+            let channel = channel.as_str();
             // Whether it arrived nobody knows; numbers are absolute, so the newest one is sent and read back.
-            set_adrift(tx, now_ms, "flight_revision IS NOT NULL", [])?;
+            set_adrift(tx, now_ms, "channel = ?1 AND flight_revision IS NOT NULL", [channel])?;
             let sql = "UPDATE offer SET flight_revision = NULL, unresolved = 1, next_at = 0,
-                           due_since = coalesce(due_since, ?1) WHERE flight_revision IS NOT NULL";
-            let offers = tx.execute(sql, [now_ms]).map_err(database(RECORDING))?;
-            let sql = "UPDATE batch SET state = 'unknown', next_at = 0, changed_at = ?1 WHERE state = 'sent'";
-            let batches = tx.execute(sql, [now_ms]).map_err(database(RECORDING))?;
-            Ok(offers + batches)
+                           due_since = coalesce(due_since, ?2) WHERE channel = ?1 AND flight_revision IS NOT NULL";
+            tx.execute(sql, params![channel, now_ms]).map_err(database(RECORDING))
         })
     }
 }

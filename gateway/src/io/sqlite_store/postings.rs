@@ -44,6 +44,14 @@ impl SqliteStore {
         })
     }
 
+    pub(super) fn recover_batches(&mut self, now_ms: i64, erp: &ErpId) -> Result<usize, StoreError> {
+        self.write("recovering what was in flight", |tx| {
+            let sql = "UPDATE batch SET state = 'unknown', next_at = 0, changed_at = ?2
+                       WHERE erp = ?1 AND state = 'sent'";
+            tx.execute(sql, params![erp.as_str(), now_ms]).map_err(database(RECORDING))
+        })
+    }
+
     pub(super) fn record_batch(
         &mut self,
         now_ms: i64,

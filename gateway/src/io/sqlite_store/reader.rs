@@ -134,6 +134,10 @@ impl<T: Connected> Reader for T {
         reservations::shortages(self.connection())
     }
 
+    fn books_are_open(&self, erp: &ErpId) -> Result<bool, StoreError> {
+        books::are_open(self.connection(), erp)
+    }
+
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {
         reconcile::snapshot_of(self.connection(), erp)
     }

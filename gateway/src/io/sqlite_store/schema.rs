@@ -6,7 +6,7 @@ use super::{database, pragma_text};
 use crate::store::StoreError;
 
 /// One step forward each; the position is the version it leads to. A step that was released is never edited.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// Bits of an event's key that hold its sequence: a journal of a million scans a second lasts twelve days, one of
 /// a hundred a second 350 years. The other 23 number the streams: eight million journals.
@@ -353,6 +353,16 @@ CREATE TABLE api_key (
     created_at INTEGER NOT NULL,
     revoked_at INTEGER,
     last_used_at INTEGER
+) STRICT, WITHOUT ROWID;
+";
+
+/// Version 2: who does what must be done once.
+const V2: &str = "
+CREATE TABLE lease (
+    name TEXT PRIMARY KEY,
+    holder TEXT NOT NULL,
+    token INTEGER NOT NULL,             -- grows each time it is taken
+    until INTEGER NOT NULL              -- unix milliseconds; 0: given back
 ) STRICT, WITHOUT ROWID;
 ";
 

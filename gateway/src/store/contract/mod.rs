@@ -19,6 +19,7 @@ use crate::store::{DeadLetterQuery, StockQuery, Store};
 pub(crate) mod briefing;
 pub(crate) mod codes;
 pub(crate) mod ingest;
+pub(crate) mod leases;
 pub(crate) mod letters;
 pub(crate) mod offers;
 pub(crate) mod postings;
@@ -53,6 +54,9 @@ macro_rules! suite {
                 what_is_in_flight_is_not_sent_twice, an_unknown_outcome_is_kept, a_change_in_flight_stays_due,
                 the_same_number_covers_newer_rows, a_refused_number_is_a_dead_letter, a_policy_change_makes_offers_due,
                 a_late_result_changes_nothing;
+            leases: a_lease_has_one_holder_until_it_gives_it_back, a_lease_that_lapses_is_taken_by_another,
+                a_new_life_takes_its_own_lease_over_at_once, nothing_is_written_under_a_lost_lease,
+                whoever_takes_over_finds_what_was_in_flight;
             letters: the_same_content_is_one_letter, a_letter_is_closed_once, letters_are_listed_newest_first;
             queries: stock_is_paged_without_hole_or_repeat, movements_come_newest_first, changes_follow_a_cursor,
                 a_trace_tells_the_whole_way, gauges_count_what_waits, a_reconciliation_knows_what_is_on_its_way,

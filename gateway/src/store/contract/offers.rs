@@ -114,7 +114,7 @@ pub(crate) fn an_unknown_outcome_is_kept(make: Make<'_>) {
     bench.updates(100);
     // The process ended between sending and hearing.
     let now = bench.tick();
-    assert_eq!(bench.store.recover_in_flight(now).unwrap(), 1);
+    assert_eq!(bench.store.recover_publications(now, &channel()).unwrap(), 1);
     assert!(bench.offer("SHOP-1").unresolved);
     let again = bench.updates(100);
     assert_eq!((told(&again), again[0].unresolved), (vec!["SHOP-1=5".into()], true));

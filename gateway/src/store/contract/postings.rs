@@ -99,7 +99,7 @@ pub(crate) fn a_batch_keeps_its_lines_and_its_reference(make: Make<'_>) {
     bench.result(&first.reference, BatchResult::Unknown { at_ms: 0, message: "timed out".into() });
     let again = bench.take().unwrap();
     assert_eq!((again.state, again.document.as_deref()), (BatchState::Unknown, Some("7")));
-    assert_eq!(bench.store.recover_in_flight(1).unwrap(), 1);
+    assert_eq!(bench.store.recover_postings(1, &erp()).unwrap(), 1);
     assert_eq!(bench.take().unwrap().state, BatchState::Unknown);
     bench.done(&first);
     assert_eq!(told(&bench.take().unwrap()), "goods_in: 2 SKU-1 supplier>A-01");
