@@ -95,6 +95,8 @@ pub struct Erp {
     pub customer: Option<String>,
     /// Whether a movement that has happened is posted although the ERP believes that there is too little.
     pub force_assignment: bool,
+    /// Whether orders are posted there as sales.
+    pub sales: bool,
 }
 
 /// `[[channel]]`
@@ -317,6 +319,7 @@ fn erp<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Erp> {
     let supplier = reader.parse(&mut section, "supplier", text);
     let customer = reader.parse(&mut section, "customer", text);
     let force_assignment = reader.boolean(&mut section, "force_assignment", true);
+    let sales = reader.boolean(&mut section, "sales", false);
     reader.end(section);
     Some(Erp {
         name: name?,
@@ -330,6 +333,7 @@ fn erp<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Erp> {
         supplier,
         customer,
         force_assignment,
+        sales,
     })
 }
 

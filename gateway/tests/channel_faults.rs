@@ -42,6 +42,7 @@ fn sites() -> Vec<SiteId> {
 
 fn sender() -> ChannelSender {
     let access = ChannelAccess {
+        channel: stockwire_protocol::ChannelId::new("shop").unwrap(),
         url: "http://shop.invalid".into(),
         user: "stockwire".into(),
         password: Secret::new("p"),

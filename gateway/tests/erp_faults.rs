@@ -39,6 +39,7 @@ fn sender() -> ErpSender {
         supplier: None,
         customer: None,
         shortage: Shortage::Force,
+        sales: false,
     };
     let settings = ErpSettings {
         erp: erp_id(),

@@ -41,6 +41,7 @@ fn tryton() -> Box<dyn ErpConnector> {
         supplier: Some("Test Supplier".into()),
         customer: Some("Test Customer".into()),
         shortage: Shortage::Force,
+        sales: false,
     })
 }
 
@@ -50,6 +51,7 @@ fn sites() -> Vec<SiteId> {
 
 fn vendure() -> Box<dyn ChannelConnector> {
     channel::find("vendure").unwrap().connect(ChannelAccess {
+        channel: stockwire_protocol::ChannelId::new("shop").unwrap(),
         url: env("STOCKWIRE_VENDURE_URL"),
         user: "superadmin".into(),
         password: Secret::new(env("STOCKWIRE_VENDURE_PASSWORD")),

@@ -2,8 +2,8 @@
 
     python tryton_seed.py CONFIG DATABASE WORLD.json SEED.json
 
-CONFIG is a trytond configuration file; DATABASE must have the module `stock`
-activated and hold no company yet.  WORLD.json says what to make and is written
+CONFIG is a trytond configuration file; DATABASE must have the modules `stock`
+and `sale` activated and hold no company yet.  WORLD.json says what to make and is written
 by our harness (see tests/src/real/world.rs):
 
     {"gateway_password": "...",
@@ -34,7 +34,9 @@ KILOGRAM_DIGITS = 3
 
 # What an integration user may do.  The last group lets it post a movement that
 # has happened on the floor although the ERP believes that there is too little.
-GATEWAY_GROUPS = ("stock.group_stock", "stock.group_stock_force_assignment")
+GATEWAY_GROUPS = ("stock.group_stock", "stock.group_stock_force_assignment", "sale.group_sale")
+# What Germany takes of most goods.
+TAX = Decimal("0.19")
 
 
 def main():
@@ -46,9 +48,10 @@ def main():
     make_company()
     cfg._context = Model.get("res.user").get_preferences(True, cfg.context)
     company, = Model.get("company.company").find()
+    category = make_accounts(cfg, company)
     make_sites(world["sites"])
     make_parties()
-    make_items(world["items"])
+    make_items(world["items"], category)
     make_opening_stock(world["items"])
     key = make_gateway_user(cfg, company, world["gateway_password"])
     assert key.state == "validated", key.state  # only such a key opens the REST door
@@ -70,6 +73,54 @@ def make_company():
     wizard.form.party = party
     wizard.form.currency = euro
     wizard.execute("add")
+
+
+def make_accounts(cfg, company):
+    """What a sale needs to be confirmed: it makes an invoice, which is an account's business."""
+    wizard = Wizard("account.create_chart")
+    wizard.execute("account")
+    root = Model.get("ir.model.data").get_id("account.account_template_root_en", cfg.context)
+    wizard.form.account_template = Model.get("account.account.template")(root)
+    wizard.form.company = company
+    wizard.execute("create_account")
+    Account = Model.get("account.account")
+    kinds = {}
+    for kind in ("receivable", "payable", "revenue", "expense"):
+        kinds[kind] = Account.find([("type." + kind, "=", True), ("closed", "!=", True)])[0]
+    wizard.form.account_receivable, wizard.form.account_payable = kinds["receivable"], kinds["payable"]
+    wizard.form.category_account_expense, wizard.form.category_account_revenue = kinds["expense"], kinds["revenue"]
+    wizard.execute("create_properties")
+
+    group = Model.get("account.tax.group")(name="VAT", code="VAT", kind="sale")
+    group.save()
+    # Its money goes where all other money of the smallest chart goes.
+    tax = Model.get("account.tax")(
+        name="VAT 19 %", description="VAT 19 %", group=group, type="percentage", rate=TAX,
+        invoice_account=kinds["payable"], credit_note_account=kinds["payable"])
+    tax.save()
+
+    today = datetime.date.today()
+    year = Model.get("account.fiscalyear")(
+        name=str(today.year), company=company,
+        start_date=datetime.date(today.year, 1, 1), end_date=datetime.date(today.year, 12, 31))
+    year.move_sequence = strict_sequence(company, today, "Account Move")
+    invoices = strict_sequence(company, today, "Invoice")
+    for field in ("out_invoice_sequence", "in_invoice_sequence", "out_credit_note_sequence", "in_credit_note_sequence"):
+        setattr(year.invoice_sequences[0], field, invoices)
+    year.save()
+    year.click("create_period")
+
+    category = Model.get("product.category")(
+        name="Goods", accounting=True, account_expense=kinds["expense"], account_revenue=kinds["revenue"])
+    category.save()
+    return category
+
+
+def strict_sequence(company, day, kind):
+    sequence = Model.get("ir.sequence.strict")(
+        name=str(day.year), company=company, sequence_type=one("ir.sequence.type", "name", kind))
+    sequence.save()
+    return sequence
 
 
 def make_sites(sites):
@@ -108,14 +159,14 @@ def make_parties():
         party.save()
 
 
-def make_items(items):
+def make_items(items, category):
     kilogram = one("product.uom", "symbol", "kg")
     kilogram.digits = KILOGRAM_DIGITS
     kilogram.rounding = 10.0 ** -KILOGRAM_DIGITS
     kilogram.save()
     for item in items:
         template = Model.get("product.template")(
-            name=item["name"], type="goods", list_price=Decimal("10"),
+            name=item["name"], type="goods", list_price=Decimal("10"), salable=True, account_category=category,
             default_uom=one("product.uom", "symbol", UNITS[item["unit"]]))
         product, = template.products
         product.suffix_code = item["sku"]

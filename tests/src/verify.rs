@@ -228,7 +228,16 @@ fn real(stage: &Running) -> Result<u64> {
     }
     // In the profile of the tests stage, whose builds are there; one test at a time, because each starts an ERP, a shop
     // and a broker of its own.
-    let files = ["mqtt_link", "agent_uplink", "sqlite_journal", "broker", "real_peers", "e2e_real", "sheet"];
+    let files = [
+        "mqtt_link",
+        "agent_uplink",
+        "sqlite_journal",
+        "broker",
+        "real_peers",
+        "orders_real",
+        "e2e_real",
+        "sheet",
+    ];
     let mut arguments = vec!["test", "--locked", "--workspace", "--no-fail-fast"];
     files.iter().for_each(|file| arguments.extend(["--test", file]));
     let ignored = ["--", "--ignored", "--test-threads", "1", "--nocapture"];

@@ -8,7 +8,7 @@ pub mod vendure;
 
 use std::collections::BTreeMap;
 
-use stockwire_protocol::{Reference, SiteId, Sku};
+use stockwire_protocol::{ChannelId, Reference, SiteId, Sku};
 
 use crate::availability::{Basis, ChannelUpdate};
 use crate::exchange::{Connector, Conversation, Secret};
@@ -46,6 +46,8 @@ pub trait ChannelKind: Sync {
 /// Where a channel is and how it knows us.
 #[derive(Clone, Debug)]
 pub struct ChannelAccess {
+    /// Which of ours it is.
+    pub channel: ChannelId,
     /// Base address.
     pub url: String,
     /// Who we are there.

@@ -54,6 +54,8 @@ pub struct ErpAccess {
     pub customer: Option<String>,
     /// What to do when the ERP believes that there is too little for a movement that has happened.
     pub shortage: Shortage,
+    /// Whether orders are posted there as sales.
+    pub sales: bool,
 }
 
 /// What to do when the ERP believes that there is too little for a movement that has happened.

@@ -68,6 +68,7 @@ impl Senders {
             let settings = ChannelSettings { channel: channel.name.clone(), refresh: LISTINGS_REFRESH };
             let kind = channel::find(&channel.kind).map_err(anyhow::Error::msg)?;
             let access = ChannelAccess {
+                channel: channel.name.clone(),
                 url: channel.url.clone(),
                 user: channel.user.clone(),
                 password: secret(&channel.password_file)?,
@@ -201,6 +202,7 @@ fn erp_access(erp: &Erp) -> Result<(&'static dyn ErpKind, ErpAccess)> {
         supplier: erp.supplier.clone(),
         customer: erp.customer.clone(),
         shortage: if erp.force_assignment { Shortage::Force } else { Shortage::Refuse },
+        sales: erp.sales,
     };
     Ok((kind, access))
 }

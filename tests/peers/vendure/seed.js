@@ -28,6 +28,10 @@ async function main() {
         { p: process.env.SHOP_PASSWORD });
     if (login.__typename !== 'CurrentUser') throw new Error('login: ' + login.__typename);
 
+    // As the ERP of the same world has it; a new shop trades in dollars.
+    const { activeChannel } = await admin('{ activeChannel { id } }');
+    await admin('mutation($i: UpdateChannelInput!) { updateChannel(input: $i) { __typename } }',
+        { i: { id: activeChannel.id, defaultCurrencyCode: 'EUR', availableCurrencyCodes: ['EUR'] } });
     for (const { code } of world.sites) {
         await admin('mutation($i: CreateStockLocationInput!) { createStockLocation(input: $i) { id } }',
             { i: { name: code } });

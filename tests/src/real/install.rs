@@ -109,7 +109,13 @@ static TOOLS: &[(Tool, Recipe)] = &[
         Recipe::PyPi {
             folder: "tryton",
             // One series: Tryton's modules must not be mixed between series.
-            packages: &["trytond==8.0.12", "trytond-stock==8.0.5", "proteus==8.0.0", "waitress==3.0.2"],
+            packages: &[
+                "trytond==8.0.12",
+                "trytond-stock==8.0.5",
+                "trytond-sale==8.0.5",
+                "proteus==8.0.0",
+                "waitress==3.0.2",
+            ],
             unless: None,
         },
     ),

@@ -1,6 +1,7 @@
 //! A real Tryton 8.0, seeded from a [`World`], served on a private port.
 //!
-//! What we speak to it is its REST door; these shapes were seen with trytond 8.0.12 and trytond-stock 8.0.5.
+//! What we speak to it is its REST door; these shapes were seen with trytond 8.0.12, trytond-stock 8.0.5
+//! and trytond-sale 8.0.5.
 //! Base `http://127.0.0.1:PORT/stock/rest/model/`; `Authorization: Bearer KEY`; `X-Tryton-Context` carries URL-safe
 //! base64 of `{"company":1}` and, when writing, `"_skip_warnings":true`. Query: `f` a field each (dots reach into related
 //! records), `d` the domain and `o` the order as base64 JSON, `s` limit, `p` offset. `Decimal` is
@@ -36,6 +37,11 @@
 //! count      POST stock.inventory?f=state {"number":R,"company":1,"location":13,"date":DATE,
 //!              "lines":[["create",[{"product":5,"quantity":97.0}]]]}                          -> draft
 //!            POST stock.inventory/ID/confirm {}     posts 97 less what was there at create      -> done
+//! sale       POST sale.sale?f=state {"reference":R,"company":1,"currency":1,"warehouse":12,"party":3,"invoice_address":3,
+//!              "shipment_address":3,"invoice_method":"order","shipment_method":"manual","lines":[["create",[
+//!                {"type":"line","product":1,"unit":1,"quantity":2.0,"unit_price":DECIMAL,"taxes":[["add",[1]]]}]]]} -> draft
+//!            POST sale.sale/ID/quote {} -> quotation, confirm {} -> confirmed, and processing with an invoice in draft;
+//!            an outgoing move with "origin":"sale.line,ID" counts for it: shipment_state none -> sent
 //! search     GET stock.shipment.in?f=state&d=[["reference","=",R]]      (inventory: number)
 //! ```
 //! Only the last step changes stock, and repeating it is `400 {"status":400,"message":"You can not call ..."}`. So a
@@ -358,7 +364,8 @@ fn seeded(environment: &Path, world: &World) -> Result<PathBuf> {
     })
 }
 
-/// The folder with a database that has the module `stock` and nothing else: it takes longest and is the same for all.
+/// The folder with a database that has the modules `stock` and `sale` and nothing in them: it takes longest and is the
+/// same for all.
 fn with_modules(environment: &Path) -> Result<PathBuf> {
     cache::folder("tryton-empty", &environment, "making Tryton's tables", |folder| {
         write_config(folder)?;
@@ -372,6 +379,7 @@ fn with_modules(environment: &Path) -> Result<PathBuf> {
                 DATABASE,
                 "-u",
                 "stock",
+                "sale",
                 "--activate-dependencies",
                 "--email",
                 "admin@example.invalid",

@@ -70,6 +70,7 @@ impl Erp {
             supplier: Some("Test Supplier".into()),
             customer: Some("Test Customer".into()),
             shortage: Shortage::Force,
+            sales: false,
         };
         erp::find("tryton").expect("the Tryton connector").connect(access)
     }
@@ -84,6 +85,7 @@ impl Shop {
     /// The gateway's real connector to it.
     pub(super) fn connect(&self) -> Box<dyn ChannelConnector> {
         let access = ChannelAccess {
+            channel: stockwire_protocol::ChannelId::new("shop").expect("a name"),
             url: "http://shop.invalid".into(),
             user: "superadmin".into(),
             password: Secret::new(shop_door::PASSWORD),

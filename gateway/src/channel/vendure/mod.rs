@@ -10,19 +10,22 @@
 //! A batch is refused as a whole, so it is cut in halves to find the one at fault. A location id that does not exist
 //! is accepted, answered with success, and makes the variant unsellable: ids come from the shop's own list only.
 
+mod orders;
 mod push;
+mod ship;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stockwire_protocol::{SiteId, Sku};
+use stockwire_protocol::{Reference, SiteId, Sku};
 
 use super::{ChannelAccess, ChannelConnector, ChannelKind, ChannelMap, ChannelSku, Pushed, Shown, SiteMap};
 use crate::availability::{Basis, ChannelUpdate};
 use crate::exchange::{
     Answer, Class, Connector, Conversation, Effect, Failure, Limits, Method, Request, Secret, Step, excerpt,
 };
+use crate::order::{Cancellation, Order, OrdersRead, Shipment, Told};
 
 /// The row of [`super::CHANNELS`].
 pub struct Kind;
@@ -150,6 +153,30 @@ impl ChannelConnector for Vendure {
 
     fn push(&self, map: &SiteMap, updates: &[ChannelUpdate]) -> Box<dyn Conversation<Output = Vec<Pushed>>> {
         Box::new(push::Push::new(map, updates))
+    }
+
+    fn offers_orders(&self) -> bool {
+        true
+    }
+
+    fn read_orders(&self, since_ms: i64) -> Box<dyn Conversation<Output = OrdersRead>> {
+        Box::new(orders::ReadOrders::new(self.access.channel.clone(), since_ms))
+    }
+
+    fn read_order(&self, order: &Reference) -> Box<dyn Conversation<Output = Option<Order>>> {
+        Box::new(orders::ReadOrder::new(self.access.channel.clone(), order))
+    }
+
+    fn confirm_shipment(&self, order: &Order, shipment: &Shipment) -> Box<dyn Conversation<Output = Told>> {
+        Box::new(ship::Tell::shipment(order, shipment))
+    }
+
+    fn cancel_order(
+        &self,
+        order: &Order,
+        cancellation: &Cancellation,
+    ) -> Box<dyn Conversation<Output = Told>> {
+        Box::new(ship::Tell::cancellation(order, cancellation))
     }
 
     fn read_back(&self, map: &SiteMap, skus: &[Sku]) -> Box<dyn Conversation<Output = Vec<(Sku, Shown)>>> {

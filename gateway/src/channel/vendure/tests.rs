@@ -10,6 +10,7 @@ fn site(code: &str) -> SiteId {
 
 fn vendure() -> Vendure {
     Vendure::new(ChannelAccess {
+        channel: stockwire_protocol::ChannelId::new("shop").unwrap(),
         url: "http://shop.invalid/admin-api/".into(),
         user: "stockwire".into(),
         password: Secret::new("hunter2"),

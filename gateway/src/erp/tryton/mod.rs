@@ -1,4 +1,4 @@
-//! Tryton 8 through its REST door, with nothing but its module `stock`.
+//! Tryton 8 through its REST door, with its module `stock`; with `sale` too when orders are posted there.
 //!
 //! ```text
 //!  what moved                 document                  its states, and the call that leads on
@@ -6,15 +6,20 @@
 //!  place -> place, -> loss,   stock.shipment.internal   waiting -wait-> waiting -assign_try-> assigned -do-> done
 //!    loss -> place
 //!  place -> customer          stock.shipment.out        the same, with -pack-> packed before do
+//!  an order                   sale.sale                 draft -quote-> quotation -confirm-> confirmed, processing, done
 //! ```
 //! Only the last call moves stock, and Tryton refuses it the second time. Together with a search by `reference`
 //! before anything is created, and with one document alone carried to its end, that makes posting happen once,
-//! however many requests or answers are lost ([`post`]). What Tryton must know of a warehouse besides its places
+//! however many requests or answers are lost ([`carry`]). A sale ships "manually", so it never makes a shipment of its
+//! own: the moves of ours name its lines, and by them Tryton knows how much of it has left ([`origin`]). What Tryton must know of a warehouse besides its places
 //! (zones, company, currency, parties) is kept in the references of our catalogue, so a batch is complete in itself.
 
+mod carry;
 mod number;
+mod origin;
 mod post;
 mod read;
+mod sale;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -26,6 +31,7 @@ use super::{CatalogueRead, ErpAccess, ErpConnector, ErpKind, Posted};
 use crate::exchange::{
     Answer, Class, Connector, Conversation, Effect, Failure, Limits, Method, Request, Secret, excerpt,
 };
+use crate::order::{Sale, SaleCancelled, SaleFound, SalePosted};
 use crate::posting::PostingBatch;
 use crate::reconcile::ErpQuantity;
 
@@ -38,7 +44,7 @@ impl ErpKind for Kind {
     }
 
     fn title(&self) -> &'static str {
-        "Tryton 8.0, REST, module stock"
+        "Tryton 8.0, REST, modules stock and sale"
     }
 
     fn connect(&self, access: ErpAccess) -> Box<dyn ErpConnector> {
@@ -110,7 +116,26 @@ impl ErpConnector for Tryton {
     }
 
     fn post(&self, batch: &PostingBatch) -> Box<dyn Conversation<Output = Posted>> {
-        Box::new(post::Post::new(batch, self.access.shortage))
+        match origin::wanted(batch).filter(|_| self.access.sales) {
+            Some(orders) => Box::new(origin::PostSold::new(batch, orders, self.access.shortage)),
+            None => Box::new(post::post(batch, &[], self.access.shortage)),
+        }
+    }
+
+    fn offers_sales(&self) -> bool {
+        self.access.sales
+    }
+
+    fn post_sale(&self, sale: &Sale) -> Box<dyn Conversation<Output = SalePosted>> {
+        Box::new(sale::PostSale::new(sale))
+    }
+
+    fn read_sale(&self, sale: &Sale) -> Box<dyn Conversation<Output = Option<SaleFound>>> {
+        Box::new(sale::ReadSale::new(sale))
+    }
+
+    fn cancel_sale(&self, sale: &Sale) -> Box<dyn Conversation<Output = SaleCancelled>> {
+        Box::new(sale::CancelSale::new(sale))
     }
 
     fn read_quantities(&self) -> Box<dyn Conversation<Output = Vec<ErpQuantity>>> {
@@ -201,12 +226,12 @@ fn search(
 }
 
 /// A call that changes something: never sent again while its outcome is unknown.
-fn change(name: &'static str, path: String, body: Value, context: &Value) -> Request {
+fn change(name: &'static str, path: String, fields: &[&str], body: Value, context: &Value) -> Request {
     Request {
         name,
         method: Method::Post,
         path,
-        query: vec![("f", "state".into())],
+        query: fields.iter().map(|field| ("f", (*field).to_owned())).collect(),
         headers: vec![(CONTEXT, encode(context))],
         body: Some(body),
         effect: Effect::Once,
@@ -232,13 +257,14 @@ mod tests {
             supplier: None,
             customer: None,
             shortage: Default::default(),
+            sales: true,
         })
     }
 
     #[test]
     fn answers_are_judged_by_status_and_kind_never_by_words() {
         let check = |path: &str, status, kind: &str, body: &str, expected: Option<Class>| {
-            let request = change("call", path.into(), json!({}), &json!({}));
+            let request = change("call", path.into(), &["state"], json!({}), &json!({}));
             let headers = vec![("content-type".to_owned(), kind.to_owned())];
             let failure = tryton().judge(&request, &Answer { status, headers, body: body.into() });
             assert_eq!(failure.map(|failure| failure.class), expected, "{status} {kind} {body}");

@@ -41,6 +41,29 @@ pub(super) fn from_json(value: &Value, uom: Uom, digits: u32) -> Result<i64, Str
         .ok_or_else(|| format!("{value} is too large to be exact"))
 }
 
+/// The minor units of a decimal such as `12.30`; `None` when it is none, or has more decimals than the currency.
+pub(super) fn minor(text: &str, digits: u32) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let fraction = fraction.trim_end_matches('0');
+    // A sign or nothing before the point would pass for a number behind it.
+    if !whole.ends_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let missing = usize::try_from(digits).ok()?.checked_sub(fraction.len())?;
+    format!("{whole}{fraction}{}", "0".repeat(missing)).parse().ok()
+}
+
+/// Minor units as a decimal.
+pub(super) fn amount(minor: i64, digits: u32) -> String {
+    let scale = 10u64.pow(digits);
+    let sign = if minor < 0 { "-" } else { "" };
+    let (whole, fraction) = (minor.unsigned_abs() / scale, minor.unsigned_abs() % scale);
+    match digits {
+        0 => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{fraction:0width$}", width = digits as usize),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +115,19 @@ mod tests {
                 assert_eq!(from_json(&read, uom, digits), Ok(short));
             }
         }
+    }
+
+    #[test]
+    fn money_is_read_and_written_exactly() {
+        let read = |text, digits| minor(text, digits);
+        assert_eq!(
+            [read("12.30", 2), read("12.3000", 2), read("-0.05", 2), read("7", 2)],
+            [Some(1230), Some(1230), Some(-5), Some(700)]
+        );
+        assert_eq!(
+            [read("12.305", 2), read("", 2), read("1.2.3", 2), read("0.19", 4)],
+            [None, None, None, Some(1900)]
+        );
+        assert_eq!([amount(1230, 2), amount(-5, 2), amount(7, 0)], ["12.30", "-0.05", "7"]);
     }
 }

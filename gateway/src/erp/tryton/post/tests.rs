@@ -7,6 +7,7 @@ use stockwire_protocol::{
 
 use super::*;
 use crate::catalogue::ErpId;
+use crate::exchange::{Answer, Conversation as _, Request, Step};
 use crate::posting::BatchState;
 
 fn site_keys() -> String {
@@ -93,7 +94,7 @@ const REFUSED: Comes = Fails(Class::Data);
 
 /// Drives a conversation through a script of `(request, what comes)` and returns how it ended. A note is a line
 /// `note ID` that nothing comes of.
-fn talk(post: &mut Post, script: Vec<(&str, Comes)>) -> Result<Posted, Class> {
+fn talk(post: &mut Carry, script: Vec<(&str, Comes)>) -> Result<Posted, Class> {
     let mut script = script.into_iter();
     let mut last = None;
     loop {
@@ -125,7 +126,7 @@ fn told(request: &Request) -> String {
 }
 
 fn check(batch: PostingBatch, script: Vec<(&str, Comes)>, expected: Result<Posted, Class>) {
-    assert_eq!(talk(&mut Post::new(&batch, Shortage::Force), script), expected);
+    assert_eq!(talk(&mut post(&batch, &[], Shortage::Force), script), expected);
 }
 
 fn booked(document: &str) -> Result<Posted, Class> {
@@ -413,13 +414,13 @@ fn too_little_stock_is_forced_or_refused_as_configured() {
     check(shipped(), forced, booked("stock.shipment.out,3"));
     let mut given_up = start();
     given_up.extend([("out/3/cancel", UNKNOWN), ("out ?", NONE)]);
-    let result = talk(&mut Post::new(&shipped(), Shortage::Refuse), given_up);
+    let result = talk(&mut post(&shipped(), &[], Shortage::Refuse), given_up);
     assert!(matches!(result, Ok(Posted::Refused { .. })), "{result:?}");
 }
 
 #[test]
 fn a_document_that_goes_in_circles_comes_to_an_end() {
-    let mut post = Post::new(&moved(), Shortage::Force);
+    let mut post = post(&moved(), &[], Shortage::Force);
     let mut last = None;
     for turn in 0.. {
         assert!(turn < 100, "no end");
@@ -442,7 +443,7 @@ fn a_document_that_goes_in_circles_comes_to_an_end() {
 }
 
 fn composed(batch: &PostingBatch) -> Value {
-    compose(batch).map(|document| document.body).unwrap_or_else(|why| panic!("{why:?}"))
+    compose(batch, &[]).map(|document| document.body).unwrap_or_else(|why| panic!("{why:?}"))
 }
 
 #[test]
@@ -500,10 +501,10 @@ fn what_does_not_fit_into_one_document_is_said_before_anything_is_sent() {
         batch(PostingKind::GoodsIn, &[(Place::Supplier, at("A-01"), 1), (Place::Supplier, at("IN"), 2)]);
     assert_eq!(composed(&spread)["moves"][0][1].as_array().map(Vec::len), Some(2));
     let returned = batch(PostingKind::CustomerReturn, &[(Place::Customer, at("IN"), 1)]);
-    assert!(matches!(compose(&returned), Err(Ok(Posted::Impossible { .. }))));
+    assert!(matches!(compose(&returned, &[]), Err(Ok(Posted::Impossible { .. }))));
     let mut vast = received();
     vast.lines[0].quantity = Quantity::pieces(i64::MAX);
-    assert!(matches!(compose(&vast), Err(Ok(Posted::Refused { .. }))));
+    assert!(matches!(compose(&vast, &[]), Err(Ok(Posted::Refused { .. }))));
     let mut strange = received();
     strange.site_reference = Some("12".into());
     check(strange, vec![], Err(Class::Setup));

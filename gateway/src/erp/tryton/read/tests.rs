@@ -9,6 +9,7 @@ fn access() -> ErpAccess {
         supplier: Some("Test Supplier".into()),
         customer: Some("Test Customer".into()),
         shortage: Default::default(),
+        sales: false,
     }
 }
 
