@@ -174,7 +174,7 @@ pub static SABOTAGES: &[Sabotage] = &[
     },
     Sabotage {
         name: "ERP posting repeated blindly: created without a look for what an earlier attempt left",
-        file: "gateway/src/erp/tryton/post.rs",
+        file: "gateway/src/erp/tryton/carry.rs",
         good: "(_, None) | (State::Start, Some(Ok(_))) => self.look(),",
         bad: "(_, None) | (State::Start, Some(Ok(_))) => self.create(),",
         proof: WORLD,
