@@ -1,8 +1,11 @@
 //! How much a channel may sell, and why.
 //!
-//! `availability = clamp(on hand of its sites - reserved - kept for accounts - safety stock - threshold, 0, cap)`, each
-//! step kept as a [`Term`] so that "why does the shop show 7?" has an answer. The staleness guard is a further term of
-//! the same sum, and exposure (escrow) a further cap.
+//! ```text
+//!   pool   = sum over its sites of max(0, on hand - reserved - kept for accounts - stale)      in whole units
+//!   number = min(cap, share of the pool - safety stock - threshold - orders it may have taken unseen)
+//!            0 when pool - safety stock - threshold is not above `end_when`; in strict mode what is in escrow for it
+//! ```
+//! Each step is kept as a [`Term`], so that "why does the shop show 7?" has an answer.
 
 use stockwire_protocol::{ChannelId, ItemId, Quantity, SiteId, Sku, Uom};
 
@@ -24,7 +27,43 @@ pub struct ChannelPolicy {
     pub cap: Option<i64>,
     /// Which number it must be given; its connector declares it.
     pub basis: Basis,
+    /// How it shares with others.
+    pub selling: Selling,
 }
+
+/// How a channel shares stock with others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Selling {
+    /// So many per cent of what is there are offered to it; 1 to 100. In strict mode also its weight beside others.
+    pub share_percent: i64,
+    /// It is told 0 when no more than this is left, in whole units; 0 = it may sell the last one.
+    pub end_when: i64,
+    /// An order that was placed there is reserved here within this time, milliseconds.
+    pub order_lag_ms: i64,
+    /// Its items are sold strictly: what all channels may sell together is there. See [`crate::escrow`].
+    pub strict: bool,
+    /// It takes a new number only where it holds what we think; its connector declares it.
+    pub compare_and_set: bool,
+    /// Its place in the configuration: those that stand first get what cannot be divided.
+    pub rank: i64,
+}
+
+impl Default for Selling {
+    fn default() -> Self {
+        Self {
+            share_percent: 100,
+            end_when: 0,
+            order_lag_ms: ORDER_LAG_MS,
+            strict: false,
+            compare_and_set: false,
+            rank: 0,
+        }
+    }
+}
+
+/// The lag window unless the configuration says otherwise: five minutes, several rounds of a poller that looks every
+/// minute and fails once or twice.
+pub const ORDER_LAG_MS: i64 = 5 * 60 * 1_000;
 
 /// Which number a channel must be given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +86,14 @@ pub struct SiteStock {
     pub reserved_steps: Vec<(ChannelId, i64)>,
     /// Steps kept for accounts and not used by them yet; 0 or more.
     pub kept_steps: i64,
+}
+
+impl SiteStock {
+    /// What may still be promised to anybody, in steps; below zero when more was promised than lies there.
+    pub fn promisable_steps(&self) -> i64 {
+        let reserved = self.reserved_steps.iter().fold(0_i64, |sum, (_, steps)| sum.saturating_add(*steps));
+        self.on_hand_steps.saturating_sub(reserved).saturating_sub(self.kept_steps)
+    }
 }
 
 /// The number for a channel, and how it came about.
@@ -74,8 +121,8 @@ pub struct SiteNumber {
 /// One step of the sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Term {
-    /// What it is: `on_hand`, `reserved`, `kept_for_accounts`, `negative_ignored`, `fraction`, `safety_stock`, `out_of_stock_threshold`,
-    /// `not_below_zero`, `cap`.
+    /// What it is: `on_hand`, `reserved`, `kept_for_accounts`, `negative_ignored`, `fraction`, `share`, `safety_stock`,
+    /// `out_of_stock_threshold`, `not_below_zero`, `end_when`, `cap`, `escrow`.
     pub name: &'static str,
     /// At which site, when it is one site's.
     pub site: Option<SiteId>,
@@ -107,6 +154,8 @@ pub struct ChannelUpdate {
     pub unresolved: bool,
     /// What the channel has accepted before.
     pub published: Option<Published>,
+    /// A channel with compare-and-set must hold this, or take nothing; `None` = whatever it holds.
+    pub expects: Option<i64>,
 }
 
 /// What became of an update.
@@ -144,13 +193,63 @@ pub enum ChannelResult {
     },
 }
 
-/// The number for one channel, from what lies at its sites.
+/// The number for one channel, from what lies at its sites. `escrow` is what it may be told in strict mode.
 ///
 /// Each site counts in whole units, because half a unit here and half there is nobody's parcel; a site below zero
 /// counts as empty and takes nothing from the others. Holdbacks and the cap are taken from the last site first, so
 /// that a channel which keeps stock by location is told numbers that sum to the same.
-pub fn compute(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock], through: LedgerId) -> Availability {
-    let unit = 10_i64.pow(uom.decimals());
+pub fn compute(
+    policy: &ChannelPolicy,
+    uom: Uom,
+    stock: &[SiteStock],
+    escrow: Option<i64>,
+    through: LedgerId,
+) -> Availability {
+    let Draft { mut terms, mut sites, pool, number, .. } = draft(policy, uom, stock);
+    let told = escrow.map_or(number, |escrow| escrow.clamp(0, pool));
+    if told != number {
+        let steps = (told - number).saturating_mul(unit(uom));
+        terms.push(Term { name: "escrow", site: None, quantity: Quantity { steps, uom } });
+    }
+    let mut held_back = pool - told;
+    for site in sites.iter_mut().rev() {
+        let taken = site.number.min(held_back);
+        site.number -= taken;
+        held_back -= taken;
+    }
+    Availability { number: told, sites, terms, through }
+}
+
+/// How many whole units a channel should be able to sell beyond all orders that we know, before escrow; 0 or more.
+pub fn sellable(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock]) -> i64 {
+    let draft = draft(policy, uom, stock);
+    draft.number.saturating_sub(draft.own).max(0)
+}
+
+/// What some sites together may still promise, in whole units.
+pub fn pool<'a>(uom: Uom, stock: impl Iterator<Item = &'a SiteStock>) -> i64 {
+    stock.fold(0_i64, |sum, site| sum.saturating_add(site.promisable_steps().max(0) / unit(uom)))
+}
+
+/// Steps in a whole unit.
+pub fn unit(uom: Uom) -> i64 {
+    10_i64.pow(uom.decimals())
+}
+
+struct Draft {
+    terms: Vec<Term>,
+    /// What each site has for it, before anything is held back.
+    sites: Vec<SiteNumber>,
+    /// Their sum.
+    pool: i64,
+    /// Units of it that the channel itself takes away, for its own open orders.
+    own: i64,
+    /// What it would be told.
+    number: i64,
+}
+
+fn draft(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock]) -> Draft {
+    let unit = unit(uom);
     let mut terms = Vec::new();
     let mut term = |name, site: Option<&SiteId>, steps: i64| {
         if steps != 0 || name == "on_hand" {
@@ -158,6 +257,7 @@ pub fn compute(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock], through: L
         }
     };
     let mut sites = Vec::with_capacity(policy.sites.len());
+    let mut free = 0_i64;
     for site in &policy.sites {
         let found = stock.iter().find(|stock| stock.site == *site);
         let on_hand = found.map_or(0, |stock| stock.on_hand_steps);
@@ -171,24 +271,30 @@ pub fn compute(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock], through: L
         let left = promisable.max(0);
         term("fraction", Some(site), -(left % unit));
         sites.push(SiteNumber { site: site.clone(), number: left / unit });
+        free = free.saturating_add(pool(uom, found.into_iter()));
     }
     let pool = sites.iter().fold(0_i64, |sum, site| sum.saturating_add(site.number));
     let steps = |whole: i64| whole.saturating_mul(unit);
+    // Its own open orders are in the number of a channel that subtracts them itself, whatever is held back.
+    let own = pool.saturating_sub(free).max(0);
+    let Selling { share_percent, end_when, .. } = policy.selling;
+    let share = i128::from(free) * i128::from(share_percent.clamp(0, 100)) / 100;
+    let share = i64::try_from(share).unwrap_or(free);
+    term("share", None, -steps(free - share));
     term("safety_stock", None, -steps(policy.safety_stock));
     term("out_of_stock_threshold", None, -steps(policy.out_of_stock_threshold));
-    let left = pool.saturating_sub(policy.safety_stock).saturating_sub(policy.out_of_stock_threshold);
+    let held_back = policy.safety_stock.saturating_add(policy.out_of_stock_threshold);
+    let left = share.saturating_sub(held_back);
     term("not_below_zero", None, steps(left.min(0)).saturating_neg());
-    let left = left.max(0);
-    let number = policy.cap.map_or(left, |cap| left.min(cap.max(0)));
-    term("cap", None, -steps(left - number));
-
-    let mut held_back = pool - number;
-    for site in sites.iter_mut().rev() {
-        let taken = site.number.min(held_back);
-        site.number -= taken;
-        held_back -= taken;
+    let mut left = left.max(0);
+    if end_when > 0 && free.saturating_sub(held_back) <= end_when {
+        term("end_when", None, -steps(left));
+        left = 0;
     }
-    Availability { number, sites, terms, through }
+    let uncapped = own.saturating_add(left);
+    let number = policy.cap.map_or(uncapped, |cap| uncapped.min(cap.max(0)));
+    term("cap", None, -steps(uncapped - number));
+    Draft { terms, sites, pool, own, number }
 }
 
 /// What is held from a channel's point of view: one that subtracts its own open orders must not lose them twice.
@@ -209,7 +315,8 @@ mod tests {
     fn policy(safety_stock: i64, out_of_stock_threshold: i64, cap: Option<i64>) -> ChannelPolicy {
         let sites = vec![site("HAM"), site("MUC")];
         let channel = ChannelId::new("shop").unwrap();
-        ChannelPolicy { channel, sites, safety_stock, out_of_stock_threshold, cap, basis: Basis::OnHand }
+        let (basis, selling) = (Basis::OnHand, Selling::default());
+        ChannelPolicy { channel, sites, safety_stock, out_of_stock_threshold, cap, basis, selling }
     }
 
     /// Stock at HAM and MUC, holdbacks and cap; the number, its split, and the sum in words.
@@ -224,7 +331,7 @@ mod tests {
     }
 
     fn check_stock(uom: Uom, stock: &[SiteStock], policy: &ChannelPolicy, expected: (i64, [i64; 2], &str)) {
-        let got = compute(policy, uom, stock, LedgerId(9));
+        let got = compute(policy, uom, stock, None, LedgerId(9));
         let split: Vec<i64> = got.sites.iter().map(|site| site.number).collect();
         let words: Vec<String> =
             got.terms.iter().map(|t| format!("{} {}", t.name, t.quantity.decimal())).collect();
@@ -262,6 +369,49 @@ mod tests {
             (1, [1, 0], "on_hand 1.5, fraction -0.5, on_hand 0.5, fraction -0.5"),
         );
         check(Uom::Piece, [0, 0], p(0, 0, Some(0)), (0, [0, 0], "on_hand 0, on_hand 0"));
+    }
+
+    #[test]
+    fn a_channel_has_its_share_and_an_end() {
+        let sold = |share_percent, end_when| {
+            let selling = Selling { share_percent, end_when, ..Selling::default() };
+            ChannelPolicy { selling, ..policy(1, 1, Some(5)) }
+        };
+        let words = "on_hand 9, on_hand 2, share -6, safety_stock -1, out_of_stock_threshold -1";
+        check(Uom::Piece, [9, 2], sold(50, 0), (3, [3, 0], words));
+        check(Uom::Piece, [9, 2], sold(50, 8), (3, [3, 0], words));
+        check(Uom::Piece, [9, 2], sold(50, 9), (0, [0, 0], &format!("{words}, end_when -3")));
+        let words = "on_hand 9, on_hand 2, safety_stock -1, out_of_stock_threshold -1, cap -4";
+        check(Uom::Piece, [9, 2], sold(100, 8), (5, [5, 0], words));
+        // Its own open orders are not shared out a second time.
+        let shop = ChannelId::new("shop").unwrap();
+        let stock = [SiteStock { reserved_steps: vec![(shop, 4)], ..plain("HAM", 10) }, plain("MUC", 0)];
+        let mut half = sold(50, 0);
+        (half.safety_stock, half.out_of_stock_threshold, half.cap) = (0, 0, None);
+        check_stock(Uom::Piece, &stock, &half, (7, [7, 0], "on_hand 10, on_hand 0, share -3"));
+        assert_eq!(sellable(&half, Uom::Piece, &stock), 3);
+        half.basis = Basis::Net;
+        let words = "on_hand 10, reserved -4, on_hand 0, share -3";
+        check_stock(Uom::Piece, &stock, &half, (3, [3, 0], words));
+        assert_eq!(sellable(&half, Uom::Piece, &stock), 3);
+    }
+
+    #[test]
+    fn what_is_in_escrow_for_it_is_told() {
+        let told = |escrow| {
+            let got = compute(
+                &policy(1, 0, None),
+                Uom::Piece,
+                &[plain("HAM", 5), plain("MUC", 2)],
+                Some(escrow),
+                LedgerId(9),
+            );
+            let last = got.terms.last().map(|term| (term.name, term.quantity.steps));
+            (got.number, got.sites.iter().map(|site| site.number).collect::<Vec<_>>(), last)
+        };
+        assert_eq!(told(2), (2, vec![2, 0], Some(("escrow", -4))));
+        assert_eq!(told(6), (6, vec![5, 1], Some(("safety_stock", -1))));
+        assert_eq!(told(99), (7, vec![5, 2], Some(("escrow", 1))), "never more than lies there");
     }
 
     #[test]

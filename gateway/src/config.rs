@@ -12,6 +12,7 @@ pub use reader::Fault;
 use reader::{Reader, Section};
 pub use store::StoreConfig;
 
+use crate::availability::ORDER_LAG_MS;
 use crate::io::broker::BrokerTls;
 use crate::io::mqtt::TlsFiles;
 
@@ -120,6 +121,14 @@ pub struct Channel {
     pub out_of_stock_threshold: i64,
     /// The most it is told.
     pub cap: Option<i64>,
+    /// Per cent of what is there that it is offered.
+    pub share_percent: i64,
+    /// It is told 0 when no more than this is left.
+    pub end_when: i64,
+    /// Seconds within which an order that was placed there is known here.
+    pub order_lag_s: i64,
+    /// Whether its items are sold strictly.
+    pub strict: bool,
 }
 
 /// Why there is no configuration.
@@ -156,6 +165,10 @@ const BATCH_LINES: (i64, i64) = (1, 100);
 const BATCH_WAIT_MS: (i64, i64) = (0, 60_000);
 /// Units; beyond it a typing error is likelier than a warehouse.
 const UNITS: (i64, i64) = (0, 1_000_000_000);
+/// Of nothing a channel could sell nothing: leave it out instead.
+const SHARE_PERCENT: (i64, i64) = (1, 100);
+/// A day: an order file that comes once a night. Longer, and what is held back meanwhile is no stock any more.
+const ORDER_LAG_S: (i64, i64) = (1, 86_400);
 
 impl Config {
     /// Reads and checks a file.
@@ -188,7 +201,12 @@ impl Config {
                 Some(channel) if channels.iter().any(|other| other.name == channel.name) => {
                     reader.fault(span, format!("there are two channels named {}", channel.name));
                 }
-                Some(channel) => channels.push(channel),
+                Some(channel) => {
+                    for other in channels.iter().filter(|other| is_torn(&channel, other)) {
+                        reader.fault(span.clone(), torn(&channel, other));
+                    }
+                    channels.push(channel);
+                }
                 None => whole = false,
             }
         }
@@ -354,6 +372,10 @@ fn channel<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Chan
     let safety_stock = reader.integer(&mut section, "safety_stock", UNITS, 0);
     let out_of_stock_threshold = reader.integer(&mut section, "out_of_stock_threshold", UNITS, 0);
     let cap = section.has("cap").then(|| reader.integer(&mut section, "cap", UNITS, 0));
+    let share_percent = reader.integer(&mut section, "share_percent", SHARE_PERCENT, 100);
+    let end_when = reader.integer(&mut section, "end_when", UNITS, 0);
+    let order_lag_s = reader.integer(&mut section, "order_lag_s", ORDER_LAG_S, ORDER_LAG_MS / 1_000);
+    let strict = reader.boolean(&mut section, "strict", false);
     reader.end(section);
     Some(Channel {
         name: name?,
@@ -365,7 +387,27 @@ fn channel<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Chan
         safety_stock,
         out_of_stock_threshold,
         cap,
+        share_percent,
+        end_when,
+        order_lag_s,
+        strict,
     })
+}
+
+/// Strictly sold stock is divided between channels as one pool, so whatever one of them has sold any of its sites must
+/// be able to ship.
+fn is_torn(one: &Channel, other: &Channel) -> bool {
+    let shares = one.sites.iter().any(|site| other.sites.contains(site));
+    let same =
+        one.sites.len() == other.sites.len() && one.sites.iter().all(|site| other.sites.contains(site));
+    (one.strict || other.strict) && shares && !same
+}
+
+fn torn(one: &Channel, other: &Channel) -> String {
+    format!(
+        "{} and {} share a site and one of them is strict, so both must sell from the same sites",
+        one.name, other.name
+    )
 }
 
 fn log<'t>(reader: &mut Reader<'t>, root: &mut Section<'t>) -> tracing::Level {
@@ -429,6 +471,34 @@ mod tests {
             ],
         );
     }
+    #[test]
+    fn strict_channels_that_share_a_site_sell_from_the_same_sites() {
+        let channel = |name: &str, rest: &str| {
+            format!(
+                "[[channel]]\nname = \"{name}\"\nkind = \"vendure\"\nurl = \"http://127.0.0.1:2\"\nuser = \"u\"\n\
+                 password_file = \"p\"\n{rest}\n"
+            )
+        };
+        let text = [
+            channel("a", "sites = [\"HAM\", \"MUC\"]\nstrict = true\nshare_percent = 0\norder_lag_s = 86401"),
+            channel("b", "sites = [\"MUC\", \"HAM\"]\nstrict = true"),
+            channel("c", "sites = [\"BER\"]\nend_when = -1"),
+        ];
+        check(
+            &text.concat(),
+            &[
+                "line 9: channel.share_percent = 0: expected 1 to 100",
+                "line 10: channel.order_lag_s = 86401: expected 1 to 86400",
+                "line 26: channel.end_when = -1: expected 0 to 1000000000",
+            ],
+        );
+        let text =
+            [channel("a", "sites = [\"HAM\", \"MUC\"]\nstrict = true"), channel("b", "sites = [\"HAM\"]")];
+        let expected =
+            "line 9: b and a share a site and one of them is strict, so both must sell from the same sites";
+        check(&text.concat(), &[expected]);
+    }
+
     #[test]
     fn a_channel_without_sites_is_told_at_its_key() {
         let channel = "[erp]\nkind = \"tryton\"\nurl = \"http://127.0.0.1:1\"\nkey_file = \"k\"\n[[channel]]\nname = \"shop\"\n\

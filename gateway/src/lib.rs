@@ -28,6 +28,7 @@ pub mod reservation;
 pub mod order;
 
 pub mod availability;
+pub mod escrow;
 
 pub mod exchange;
 

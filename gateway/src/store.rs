@@ -237,6 +237,10 @@ pub trait Store: Reader {
     /// they were so before.
     fn put_item_rules(&mut self, item: &ItemId, rules: &ItemRules) -> Result<bool, StoreError>;
 
+    /// Says whether all channels together may sell no more of an item than is there, see [`crate::escrow`]; `None` = as
+    /// the channels that sell it are configured. `false` = it was so before.
+    fn put_strict(&mut self, now_ms: i64, item: &ItemId, strict: Option<bool>) -> Result<bool, StoreError>;
+
     /// Asks for a task, or asks anew: what is asked is replaced, what was done is kept, that from before it was asked
     /// included. Asking twice is asking once.
     fn put_task(&mut self, at_ms: i64, site: &SiteId, task: &Task) -> Result<TaskRow, StoreError>;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use dice::Dice;
 use model_shop::ModelShop;
-use stockwire_gateway::availability::{Basis, ChannelPolicy};
+use stockwire_gateway::availability::{Basis, ChannelPolicy, Selling};
 use stockwire_gateway::catalogue::{ErpId, Item, Location, Site, Snapshot};
 use stockwire_gateway::channel::{self, ChannelAccess};
 use stockwire_gateway::exchange::Secret;
@@ -61,6 +61,7 @@ fn store() -> SqliteStore {
         out_of_stock_threshold: 0,
         cap: None,
         basis: Basis::OnHand,
+        selling: Selling::default(),
     };
     store.replace_channels(&[policy]).unwrap();
     let reference = Some("1".to_owned());

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stockwire_gateway::availability::{Basis, ChannelPolicy};
+use stockwire_gateway::availability::{Basis, ChannelPolicy, Selling};
 use stockwire_gateway::catalogue::ErpId;
 use stockwire_gateway::channel::{self, ChannelAccess, ChannelConnector, Shown};
 use stockwire_gateway::erp::{self, ErpAccess, ErpConnector, Shortage};
@@ -260,6 +260,7 @@ async fn numbers_reach_vendure_and_are_read_back() {
         out_of_stock_threshold: 0,
         cap: None,
         basis: Basis::OnHand,
+        selling: Selling::default(),
     };
     store.call(move |store| store.replace_channels(&[policy])).await.unwrap();
     let mut erp = Running::start(erp_sender, &store);

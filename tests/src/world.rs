@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use stockwire_agent::feedback::Signal;
 use stockwire_agent::journal::{Journal as _, MemoryJournal};
-use stockwire_gateway::availability::{Basis, ChannelPolicy};
+use stockwire_gateway::availability::{Basis, ChannelPolicy, Selling};
 use stockwire_gateway::exchange::{Answer, Loss, Outbound};
 use stockwire_protocol::{AgentId, ChannelId, Epoch, SiteId};
 
@@ -205,6 +205,7 @@ impl World {
             out_of_stock_threshold: random.below(3) as i64,
             cap: random.chance(300).then_some(50),
             basis: Basis::OnHand,
+            selling: Selling::default(),
         };
         let mut world = Self {
             queue: Queue::default(),

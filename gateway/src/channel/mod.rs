@@ -36,11 +36,21 @@ pub trait ChannelKind: Sync {
     /// For people.
     fn title(&self) -> &'static str;
 
-    /// Which number such a channel must be given.
-    fn declares(&self) -> Basis;
+    /// What such a channel does with a number.
+    fn declares(&self) -> Declared;
 
     /// A connector for one shop of such a kind.
     fn connect(&self, access: ChannelAccess) -> Box<dyn ChannelConnector>;
+}
+
+/// What a channel does with a number that it is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Declared {
+    /// Which number it must be given.
+    pub basis: Basis,
+    /// Whether it takes [`ChannelUpdate::expects`] and refuses a number where it holds something else. One without is
+    /// read back.
+    pub compare_and_set: bool,
 }
 
 /// Where a channel is and how it knows us.

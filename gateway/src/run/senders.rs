@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::availability::ChannelPolicy;
+use crate::availability::{ChannelPolicy, Selling};
 use crate::catalogue::ErpId;
 use crate::channel::{self, ChannelAccess};
 use crate::config::{Channel, Config, Erp};
@@ -148,18 +148,26 @@ impl Senders {
 
 /// What the configuration says about channels, for the store.
 pub(super) fn policies(config: &Config) -> Result<Vec<ChannelPolicy>> {
-    let policy = |channel: &Channel| {
-        let kind = channel::find(&channel.kind).map_err(anyhow::Error::msg)?;
+    let policy = |(rank, channel): (i64, &Channel)| {
+        let declared = channel::find(&channel.kind).map_err(anyhow::Error::msg)?.declares();
         Ok(ChannelPolicy {
             channel: channel.name.clone(),
             sites: channel.sites.clone(),
             safety_stock: channel.safety_stock,
             out_of_stock_threshold: channel.out_of_stock_threshold,
             cap: channel.cap,
-            basis: kind.declares(),
+            basis: declared.basis,
+            selling: Selling {
+                share_percent: channel.share_percent,
+                end_when: channel.end_when,
+                order_lag_ms: channel.order_lag_s.saturating_mul(1_000),
+                strict: channel.strict,
+                compare_and_set: declared.compare_and_set,
+                rank,
+            },
         })
     };
-    config.channels.iter().map(policy).collect()
+    (0..).zip(&config.channels).map(policy).collect()
 }
 
 /// Whether the secrets can be read.

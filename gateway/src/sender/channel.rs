@@ -332,6 +332,7 @@ fn settled(at: Moment, offer: OfferRow) -> Option<Told> {
         attempts: 0,
         unresolved: false,
         published: Some(published),
+        expects: None,
     };
     Some(Told { update, adrift: recent.map(|adrift| adrift.sites).collect() })
 }
@@ -401,8 +402,9 @@ fn results(
         match &pushed {
             Ok(pushed) => match pushed.get(position) {
                 Some(Pushed::Held) => ChannelResult::Accepted { revision },
+                // It may have sold under the number before it was changed.
                 Some(Pushed::Differs { shows }) => {
-                    retry(format!("right after it was told, the channel shows {shows}"))
+                    unknown(format!("right after it was told, the channel shows {shows}"))
                 }
                 Some(Pushed::Unknown { message }) => unknown(message.clone()),
                 Some(Pushed::Refused { reason }) => ChannelResult::Dead { revision, reason: reason.clone() },

@@ -178,6 +178,7 @@ write! {
     put_alias(at_ms: i64, by: &str, key: &CodeKey, meaning: &Meaning) -> bool;
     remove_alias(key: &CodeKey, site: Option<&SiteId>) -> bool;
     put_item_rules(item: &ItemId, rules: &ItemRules) -> bool;
+    put_strict(now_ms: i64, item: &ItemId, strict: Option<bool>) -> bool;
     put_task(at_ms: i64, site: &SiteId, task: &Task) -> TaskRow;
     withdraw_task(at_ms: i64, name: &TaskName) -> bool;
     reserve(now_ms: i64, request: &reservation::Request) -> std::result::Result<Vec<Reservation>, Refused>;

@@ -20,7 +20,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use stockwire_protocol::{Reference, SiteId, Sku};
 
-use super::{ChannelAccess, ChannelConnector, ChannelKind, ChannelMap, ChannelSku, Pushed, Shown, SiteMap};
+use super::{
+    ChannelAccess, ChannelConnector, ChannelKind, ChannelMap, ChannelSku, Declared, Pushed, Shown, SiteMap,
+};
 use crate::availability::{Basis, ChannelUpdate};
 use crate::exchange::{
     Answer, Class, Connector, Conversation, Effect, Failure, Limits, Method, Request, Secret, Step, excerpt,
@@ -39,8 +41,8 @@ impl ChannelKind for Kind {
         "Vendure 3.7, admin GraphQL"
     }
 
-    fn declares(&self) -> Basis {
-        Basis::OnHand
+    fn declares(&self) -> Declared {
+        Declared { basis: Basis::OnHand, compare_and_set: false }
     }
 
     fn connect(&self, access: ChannelAccess) -> Box<dyn ChannelConnector> {

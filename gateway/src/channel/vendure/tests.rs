@@ -35,6 +35,7 @@ fn update(sku: &str, ham: i64, muc: i64) -> ChannelUpdate {
         attempts: 0,
         unresolved: false,
         published: None,
+        expects: None,
     }
 }
 

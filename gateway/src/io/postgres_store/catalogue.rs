@@ -13,6 +13,7 @@ use crate::availability::{Basis, ChannelPolicy};
 use crate::catalogue::{
     ErpId, Index, Item, ItemFacts, ItemNo, Listing, ListingsChange, PlaceNo, Site, SitePlaces, Snapshot,
 };
+use crate::io::selling_row::SellingRow;
 use crate::store::StoreError;
 
 const READING: &str = "reading the catalogue";
@@ -97,15 +98,16 @@ impl PostgresStore {
                     Basis::OnHand => "on_hand",
                     Basis::Net => "net",
                 };
-                let sql = "INSERT INTO channel (channel, sites, safety_stock, threshold, cap, basis, active)
-                           VALUES ($1, $2, $3, $4, $5, $6, true) ON CONFLICT (channel) DO UPDATE SET sites = $2,
-                           safety_stock = $3, threshold = $4, cap = $5, basis = $6, active = true";
+                let sql =
+                    "INSERT INTO channel (channel, sites, safety_stock, threshold, cap, basis, active, selling)
+                           VALUES ($1, $2, $3, $4, $5, $6, true, $7) ON CONFLICT (channel) DO UPDATE SET sites = $2,
+                           safety_stock = $3, threshold = $4, cap = $5, basis = $6, active = true, selling = $7";
                 let (safety_stock, threshold) = (policy.safety_stock, policy.out_of_stock_threshold);
-                let channel = policy.channel.as_str();
+                let (channel, selling) = (policy.channel.as_str(), json(&SellingRow::of(&policy.selling))?);
                 tx.execute(
                     WRITING,
                     sql,
-                    &[&channel, &json(&sites)?, &safety_stock, &threshold, &policy.cap, &basis],
+                    &[&channel, &json(&sites)?, &safety_stock, &threshold, &policy.cap, &basis, &selling],
                 )?;
                 if before.get(&policy.channel) != Some(policy) {
                     stale_channel(tx, channel)?;
@@ -369,7 +371,7 @@ pub(super) fn items(
 
 /// Active channels.
 pub(super) fn channels(tx: &Tx<'_>) -> Result<HashMap<ChannelId, ChannelPolicy>, StoreError> {
-    let sql = "SELECT channel, sites, safety_stock, threshold, cap, basis FROM channel WHERE active";
+    let sql = "SELECT channel, sites, safety_stock, threshold, cap, basis, selling FROM channel WHERE active";
     let policy = |row: &postgres::Row| {
         let site = |name: &String| SiteId::new(name.clone()).map_err(|fault| unreadable(row, 1, fault));
         let basis = |name: &str| match name {
@@ -378,6 +380,8 @@ pub(super) fn channels(tx: &Tx<'_>) -> Result<HashMap<ChannelId, ChannelPolicy>,
             _ => None,
         };
         let channel: ChannelId = text(row, 0)?;
+        let selling: SellingRow =
+            serde_json::from_str(get(row, 6)?).map_err(|fault| unreadable(row, 6, fault))?;
         let policy = ChannelPolicy {
             channel: channel.clone(),
             sites: list(row, 1)?.iter().map(site).collect::<Result<_, _>>()?,
@@ -385,6 +389,7 @@ pub(super) fn channels(tx: &Tx<'_>) -> Result<HashMap<ChannelId, ChannelPolicy>,
             out_of_stock_threshold: get(row, 3)?,
             cap: get(row, 4)?,
             basis: word(row, 5, basis)?,
+            selling: selling.read(),
         };
         Ok((channel, policy))
     };

@@ -144,6 +144,16 @@ impl PostgresStore {
         })
     }
 
+    pub(super) fn put_mode(
+        &mut self,
+        now_ms: i64,
+        item: &ItemId,
+        strict: Option<bool>,
+    ) -> Result<bool, StoreError> {
+        self.session
+            .write(WRITING, Lock::Books, |tx| super::escrow::put_mode(tx, now_ms, item_no(tx, item)?, strict))
+    }
+
     pub(super) fn put_rules(&mut self, item: &ItemId, rules: &ItemRules) -> Result<bool, StoreError> {
         self.session.write(WRITING, Lock::Books, |tx| {
             let no = item_no(tx, item)?;

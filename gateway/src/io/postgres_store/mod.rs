@@ -17,6 +17,7 @@ mod catalogue;
 mod codes;
 mod column;
 mod copy;
+mod escrow;
 mod ingest;
 mod leases;
 mod letters;

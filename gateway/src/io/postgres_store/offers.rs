@@ -9,10 +9,12 @@ use stockwire_protocol::{ChannelId, SiteId, Sku};
 
 use super::catalogue::{channels, json};
 use super::column::{PLACE_AT, clean, count, get, text, unreadable, uom};
+use super::escrow::{self, Policies};
 use super::postings::attempts;
 use super::session::Lock;
 use super::{Counter, PostgresStore, Tx, books, bump, letters, reservations};
 use crate::availability::{ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
+use crate::io::sheet::Landing;
 use crate::ledger::LedgerId;
 use crate::store::{ADRIFT_MAX, Adrift, Published, StoreError};
 
@@ -48,9 +50,10 @@ impl PostgresStore {
     ) -> Result<(), StoreError> {
         self.session.write(RECORDING, Lock::Books, |tx| {
             let change = bump(tx, Counter::Change)?;
-            results.iter().try_for_each(|(sku, result)| {
-                record(tx, (now_ms, change), channel.as_str(), sku.as_str(), result)
-            })
+            let policies = channels(tx)?;
+            results
+                .iter()
+                .try_for_each(|(sku, result)| record(tx, (now_ms, change), (channel, sku), result, &policies))
         })
     }
 
@@ -58,7 +61,7 @@ impl PostgresStore {
         self.session.write("recovering what was in flight", Lock::Books, |tx| {
             let channel = channel.as_str();
             // Whether it arrived nobody knows; numbers are absolute, so the newest one is sent and read back.
-            set_adrift(tx, now_ms, "channel = $1 AND flight_revision IS NOT NULL", &[&channel])?;
+            set_adrift(tx, now_ms, "channel = $1 AND flight_revision IS NOT NULL", &[&channel], &channels(tx)?)?;
             let sql = "UPDATE offer SET flight_revision = NULL, unresolved = true, next_at = 0,
                            due_since = coalesce(due_since, $2) WHERE channel = $1 AND flight_revision IS NOT NULL";
             Ok(tx.execute(RECORDING, sql, &[&channel, &now_ms])? as usize)
@@ -73,7 +76,9 @@ fn take(
     channel: &ChannelId,
     max: usize,
 ) -> Result<(bool, Vec<ChannelUpdate>), StoreError> {
-    let more = refresh(tx, now_ms)?;
+    let policies = channels(tx)?;
+    escrow::wake(tx, now_ms)?;
+    let more = refresh(tx, now_ms, &policies)?;
     // The scarcest first: a wrong number hurts most where little is left.
     let sql =
         "SELECT sku, offer.reference, item.item, revision, number, sites, through, attempts, unresolved,
@@ -84,13 +89,7 @@ fn take(
                ORDER BY number, due_since, sku LIMIT $3";
     let rows = tx.query(TAKING, sql, &[&channel.as_str(), &now_ms, &(max as i64)])?;
     let updates: Vec<ChannelUpdate> = rows.iter().map(read_update).collect::<Result<_, _>>()?;
-    let skus: Vec<&str> = updates.iter().map(|update| update.sku.as_str()).collect();
-    let sql = "UPDATE offer SET flight_revision = revision, flight_number = number, flight_sites = sites,
-                   flight_through = through, attempts = attempts + 1 WHERE channel = $1 AND sku = ANY($2)";
-    if !skus.is_empty() {
-        tx.execute(TAKING, sql, &[&channel.as_str(), &skus])?;
-    }
-    Ok((more, updates))
+    Ok((more, escrow::depart(tx, now_ms, channel, updates, &policies)?))
 }
 
 fn read_update(row: &Row) -> Result<ChannelUpdate, StoreError> {
@@ -105,6 +104,7 @@ fn read_update(row: &Row) -> Result<ChannelUpdate, StoreError> {
         attempts: attempts(row, 7)?,
         unresolved: get(row, 8)?,
         published: published(row, 9)?,
+        expects: None,
     })
 }
 
@@ -125,6 +125,7 @@ fn set_adrift(
     now_ms: i64,
     condition: &str,
     values: &[&(dyn ToSql + Sync)],
+    policies: &Policies,
 ) -> Result<(), StoreError> {
     let sql = format!("SELECT channel, sku, adrift, flight_sites FROM offer WHERE {condition}");
     for row in tx.query(RECORDING, &sql, values)? {
@@ -133,14 +134,15 @@ fn set_adrift(
         let kept = &adrift[adrift.len().saturating_sub(ADRIFT_MAX)..];
         let text: Vec<(i64, SitePairs<'_>)> =
             kept.iter().map(|adrift| (adrift.at_ms, site_pairs(&adrift.sites))).collect();
-        let (channel, sku): (&str, &str) = (get(&row, 0)?, get(&row, 1)?);
+        let (channel, sku): (ChannelId, Sku) = (self::text(&row, 0)?, self::text(&row, 1)?);
         let sql = "UPDATE offer SET adrift = $3 WHERE channel = $1 AND sku = $2";
-        tx.execute(RECORDING, sql, &[&channel, &sku, &json(&text)?])?;
+        tx.execute(RECORDING, sql, &[&channel.as_str(), &sku.as_str(), &json(&text)?])?;
+        escrow::land(tx, now_ms, (&channel, &sku), Landing::Lost, policies)?;
     }
     Ok(())
 }
 
-type SitePairs<'a> = Vec<(&'a str, i64)>;
+pub(super) type SitePairs<'a> = Vec<(&'a str, i64)>;
 
 pub(super) fn adrift(row: &Row, at: usize) -> Result<Vec<Adrift>, StoreError> {
     let numbers: Vec<(i64, Vec<(String, i64)>)> =
@@ -162,7 +164,7 @@ fn sites(row: &Row, at: usize, pairs: Vec<(String, i64)>) -> Result<Vec<SiteNumb
     pairs.into_iter().map(site).collect()
 }
 
-fn site_pairs(sites: &[SiteNumber]) -> SitePairs<'_> {
+pub(super) fn site_pairs(sites: &[SiteNumber]) -> SitePairs<'_> {
     sites.iter().map(|site| (site.site.as_str(), site.number)).collect()
 }
 
@@ -187,7 +189,7 @@ pub(super) fn site_stock(tx: &Tx<'_>, items: &[i64]) -> Result<HashMap<i64, Vec<
 }
 
 /// Computes the numbers of items whose stock changed, for every channel that lists them. `true` = there may be more.
-fn refresh(tx: &Tx<'_>, now_ms: i64) -> Result<bool, StoreError> {
+fn refresh(tx: &Tx<'_>, now_ms: i64, policies: &Policies) -> Result<bool, StoreError> {
     let sql = "DELETE FROM stale_item WHERE item IN (SELECT item FROM stale_item ORDER BY item LIMIT $1)
                RETURNING item, since";
     let mut since: HashMap<i64, i64> = HashMap::new();
@@ -198,10 +200,18 @@ fn refresh(tx: &Tx<'_>, now_ms: i64) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let more = since.len() as i64 == STALE_ITEMS_MAX;
-    let policies = channels(tx)?;
     let through = books::head(tx)?;
     let change = bump(tx, Counter::Change)?;
-    let items: Vec<i64> = since.keys().copied().collect();
+    let mut items: Vec<i64> = since.keys().copied().collect();
+    let strict = escrow::strict(tx, &items, policies)?;
+    for item in &strict {
+        let since = since.get(item).copied().filter(|since| *since != 0).unwrap_or(now_ms);
+        escrow::refresh(tx, *item, policies, (now_ms, since, change), through)?;
+    }
+    items.retain(|item| !strict.contains(item));
+    if items.is_empty() {
+        return Ok(more);
+    }
     let stock = site_stock(tx, &items)?;
     let sql =
         "SELECT offer.channel, offer.sku, item.uom, offer.item FROM offer JOIN item ON item.no = offer.item
@@ -212,7 +222,7 @@ fn refresh(tx: &Tx<'_>, now_ms: i64) -> Result<bool, StoreError> {
         let Some(policy) = policies.get(&channel) else { continue };
         let item: i64 = get(&row, 3)?;
         let there = stock.get(&item).map_or(&[][..], Vec::as_slice);
-        let availability = compute(policy, uom(&row, 2)?, there, through);
+        let availability = compute(policy, uom(&row, 2)?, there, None, through);
         names.push(channel.as_str().to_owned());
         skus.push(get::<String>(&row, 1)?);
         numbers.push(availability.number);
@@ -245,10 +255,28 @@ fn refresh(tx: &Tx<'_>, now_ms: i64) -> Result<bool, StoreError> {
 fn record(
     tx: &Tx<'_>,
     (now_ms, change): (i64, i64),
-    channel: &str,
-    sku: &str,
+    (channel_id, sku_id): (&ChannelId, &Sku),
     result: &ChannelResult,
+    policies: &Policies,
 ) -> Result<(), StoreError> {
+    let (channel, sku) = (channel_id.as_str(), sku_id.as_str());
+    let (ChannelResult::Accepted { revision }
+    | ChannelResult::Retry { revision, .. }
+    | ChannelResult::Unknown { revision, .. }
+    | ChannelResult::Dead { revision, .. }) = result;
+    let sql = "SELECT EXISTS (SELECT FROM offer WHERE channel = $1 AND sku = $2 AND flight_revision = $3)";
+    if !get::<bool>(&tx.one(RECORDING, sql, &[&channel, &sku, &revision.cast_signed()])?, 0)? {
+        return Ok(());
+    }
+    let landing = match result {
+        ChannelResult::Accepted { .. } => Some(Landing::Accepted),
+        ChannelResult::Retry { .. } | ChannelResult::Dead { .. } => Some(Landing::Refused),
+        // Noted with what is adrift.
+        ChannelResult::Unknown { .. } => None,
+    };
+    if let Some(landing) = landing {
+        escrow::land(tx, now_ms, (channel_id, sku_id), landing, policies)?;
+    }
     match result {
         ChannelResult::Accepted { revision } => {
             // Still due when the number changed while this one was in flight.
@@ -265,16 +293,13 @@ fn record(
         }
         ChannelResult::Unknown { revision, at_ms, message } => {
             let flight = "channel = $1 AND sku = $2 AND flight_revision = $3";
-            set_adrift(tx, now_ms, flight, &[&channel, &sku, &revision.cast_signed()])?;
+            set_adrift(tx, now_ms, flight, &[&channel, &sku, &revision.cast_signed()], policies)?;
             failed(tx, (channel, sku), *revision, (*at_ms, message), Unresolved::Yes, change)
         }
         ChannelResult::Dead { revision, reason } => {
             let revision = revision.cast_signed();
-            let sql =
-                "SELECT flight_number FROM offer WHERE channel = $1 AND sku = $2 AND flight_revision = $3";
-            let Some(row) = tx.optional(RECORDING, sql, &[&channel, &sku, &revision])? else {
-                return Ok(());
-            };
+            let sql = "SELECT flight_number FROM offer WHERE channel = $1 AND sku = $2";
+            let row = tx.one(RECORDING, sql, &[&channel, &sku])?;
             letters::add_publication(tx, now_ms, (channel, sku), revision, (get(&row, 0)?, reason))?;
             let sql = "UPDATE offer SET due_since = CASE WHEN revision = flight_revision THEN NULL ELSE due_since END,
                            flight_revision = NULL, attempts = 0, next_at = 0, fault = $3, change = $4

@@ -9,6 +9,7 @@ use super::column::{
     PLACE_AT, count, disposition, disposition_text, epoch, event, get, lot_text, movement as movement_id,
     optional, place, sequence, text, uom, word,
 };
+use super::escrow::strict;
 use super::offers::{adrift, published, site_stock};
 use super::postings::{attempts, erp_id};
 use super::{Counter, Tx, books, counter, page_rows};
@@ -164,7 +165,7 @@ fn read_offers(
     let sql = format!(
         "SELECT offer.channel, offer.sku, item.item, item.uom, offer.item, offer.unresolved, offer.fault,
              offer.attempts, offer.pub_number, offer.pub_revision, offer.pub_at, offer.pub_through, offer.change,
-             offer.adrift
+             offer.adrift, offer.number
          FROM offer JOIN item ON item.no = offer.item JOIN channel ON channel.channel = offer.channel
          WHERE offer.active AND channel.active {condition}"
     );
@@ -173,13 +174,17 @@ fn read_offers(
     let rows = tx.query(READING, &sql, values)?;
     let items: Vec<i64> = rows.iter().map(|row| get(row, 4)).collect::<Result<_, _>>()?;
     let stock = site_stock(tx, &items)?;
+    // What stands in escrow for a channel is decided when numbers are computed, not when somebody looks.
+    let strict = strict(tx, &items, &policies)?;
     let mut offers = Vec::new();
     for row in &rows {
         let channel: ChannelId = text(row, 0)?;
         let Some(policy) = policies.get(&channel) else { continue };
-        let there = stock.get(&get(row, 4)?).map_or(&[][..], Vec::as_slice);
+        let item: i64 = get(row, 4)?;
+        let there = stock.get(&item).map_or(&[][..], Vec::as_slice);
+        let escrow = if strict.contains(&item) { Some(get(row, 14)?) } else { None };
         let offer = OfferRow {
-            availability: compute(policy, uom(row, 3)?, there, through),
+            availability: compute(policy, uom(row, 3)?, there, escrow, through),
             channel,
             sku: text(row, 1)?,
             item: text(row, 2)?,

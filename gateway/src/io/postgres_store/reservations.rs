@@ -182,10 +182,14 @@ fn insert(
                        WITH ORDINALITY AS new (line, site, item, steps, at) ORDER BY new.at
                    RETURNING id, item, site, channel, steps, until)
                INSERT INTO pending (reservation, item, site, channel, steps, until) SELECT * FROM made";
+    let counted = "INSERT INTO taken (item, channel, steps) SELECT item, $1, sum(steps)
+                   FROM unnest($2::bigint[], $3::bigint[]) AS new (item, steps) GROUP BY item
+               ON CONFLICT (item, channel) DO UPDATE SET steps = taken.steps + excluded.steps";
     let (channel, order) = (request.order.channel.as_str(), request.order.order.as_str());
     let values: [&(dyn ToSql + Sync); 10] =
         [&channel, &order, &lines, &sites, &items, &steps, &account, &priority, &until, &now_ms];
     tx.execute(RESERVING, sql, &values)?;
+    tx.execute(RESERVING, counted, &[&channel, &items, &steps])?;
     stale(tx, now_ms, &items)
 }
 
@@ -291,6 +295,14 @@ fn append(tx: &Tx<'_>, now_ms: i64, key: &str, entries: &[Entry]) -> Result<(), 
     ] {
         tx.execute(RESOLVING, &sql, values)?;
     }
+    let sql = format!(
+        "UPDATE taken SET steps = taken.steps - back.steps FROM
+             (SELECT reservation.item, reservation.channel, sum(new.steps) AS steps
+                  FROM {new} JOIN reservation ON reservation.id = new.id AND new.step IN ('voided', 'expired')
+                  GROUP BY reservation.item, reservation.channel) AS back
+         WHERE taken.item = back.item AND taken.channel = back.channel"
+    );
+    tx.execute(RESOLVING, &sql, values)?;
     let mut items = Vec::new();
     for row in tx.query(RESOLVING, "SELECT DISTINCT item FROM reservation WHERE id = ANY($1)", &[&ids])? {
         items.push(get(&row, 0)?);

@@ -14,7 +14,7 @@ struct Step {
     back: &'static str,
 }
 
-const STEPS: [Step; 2] = [V1, V2];
+const STEPS: [Step; 3] = [V1, V2, V3];
 
 /// Versions beyond its own that a build works with.
 const VERSIONS_AHEAD: i64 = 1;
@@ -409,6 +409,32 @@ CREATE TABLE lease (
     // Who works at this moment; whoever comes next says so anew.
     loses: "SELECT false",
     back: "DROP TABLE lease",
+};
+
+/// Version 3: how channels share stock, what each was sent, and which orders it has had.
+const V3: Step = Step {
+    forward: r#"
+ALTER TABLE channel ADD COLUMN selling TEXT NOT NULL DEFAULT '{}'; -- JSON
+ALTER TABLE item ADD COLUMN strict BOOLEAN;     -- NULL: as its channels are
+ALTER TABLE offer ADD COLUMN grants TEXT NOT NULL DEFAULT ''; -- JSON: numbers that it may hold; '': what it accepted last
+ALTER TABLE offer ADD COLUMN settle_at BIGINT;  -- when time alone may change its number; NULL: never
+CREATE INDEX offer_settle ON offer (settle_at) WHERE settle_at IS NOT NULL;
+
+-- All that a channel's orders have taken of an item and not given back.
+CREATE TABLE taken (
+    item BIGINT NOT NULL,
+    channel TEXT COLLATE "C" NOT NULL,
+    steps BIGINT NOT NULL,
+    PRIMARY KEY (item, channel)
+);
+INSERT INTO taken SELECT item, channel, sum(steps - coalesce((SELECT sum(entry.steps) FROM reservation_entry AS entry
+        WHERE entry.reservation = reservation.id AND entry.step IN ('voided', 'expired')), 0))
+    FROM reservation GROUP BY item, channel;
+"#,
+    // Without what was sent a channel would be told numbers that others may still sell.
+    loses: "SELECT EXISTS (SELECT FROM offer WHERE settle_at IS NOT NULL) OR EXISTS (SELECT FROM item WHERE strict)",
+    back: "DROP TABLE taken; ALTER TABLE offer DROP COLUMN grants, DROP COLUMN settle_at;
+           ALTER TABLE item DROP COLUMN strict; ALTER TABLE channel DROP COLUMN selling",
 };
 
 /// The newest version this build knows.

@@ -64,6 +64,10 @@ impl Store for PostgresStore {
         self.put_rules(item, rules)
     }
 
+    fn put_strict(&mut self, now_ms: i64, item: &ItemId, strict: Option<bool>) -> Result<bool, StoreError> {
+        self.put_mode(now_ms, item, strict)
+    }
+
     fn put_task(&mut self, at_ms: i64, site: &SiteId, task: &Task) -> Result<TaskRow, StoreError> {
         self.put_task_row(at_ms, site, task)
     }

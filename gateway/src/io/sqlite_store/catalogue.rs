@@ -14,6 +14,7 @@ use crate::availability::{Basis, ChannelPolicy};
 use crate::catalogue::{
     ErpId, Index, Item, ItemFacts, ItemNo, Listing, ListingsChange, PlaceNo, Site, SitePlaces, Snapshot,
 };
+use crate::io::selling_row::SellingRow;
 use crate::ledger::OpeningLine;
 use crate::store::StoreError;
 
@@ -98,13 +99,14 @@ impl SqliteStore {
                     Basis::OnHand => "on_hand",
                     Basis::Net => "net",
                 };
-                let sql = "INSERT INTO channel (channel, sites, safety_stock, threshold, cap, basis, active)
-                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1) ON CONFLICT DO UPDATE SET sites = ?2, safety_stock = ?3,
-                           threshold = ?4, cap = ?5, basis = ?6, active = 1";
+                let sql = "INSERT INTO channel (channel, sites, safety_stock, threshold, cap, basis, active, selling)
+                           VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7) ON CONFLICT DO UPDATE SET sites = ?2,
+                           safety_stock = ?3, threshold = ?4, cap = ?5, basis = ?6, active = 1, selling = ?7";
                 let (safety_stock, threshold) = (policy.safety_stock, policy.out_of_stock_threshold);
-                let channel = policy.channel.as_str();
-                tx.execute(sql, params![channel, json(&sites)?, safety_stock, threshold, policy.cap, basis])
-                    .map_err(database(WRITING))?;
+                let (channel, selling) = (policy.channel.as_str(), json(&SellingRow::of(&policy.selling))?);
+                let values =
+                    params![channel, json(&sites)?, safety_stock, threshold, policy.cap, basis, selling];
+                tx.execute(sql, values).map_err(database(WRITING))?;
                 if before.get(&policy.channel) != Some(policy) {
                     stale_channel(tx, policy.channel.as_str())?;
                 }
@@ -378,7 +380,8 @@ pub(super) fn items(
 /// Active channels.
 pub(super) fn channels(connection: &Connection) -> Result<BTreeMap<ChannelId, ChannelPolicy>, StoreError> {
     let mut channels = BTreeMap::new();
-    let sql = "SELECT channel, sites, safety_stock, threshold, cap, basis FROM channel WHERE active = 1";
+    let sql =
+        "SELECT channel, sites, safety_stock, threshold, cap, basis, selling FROM channel WHERE active = 1";
     each(connection, sql, |row| {
         let sites = list(row, 1)?;
         let site = |text: &String| SiteId::new(text.clone()).map_err(|fault| unreadable(1, Box::new(fault)));
@@ -388,6 +391,8 @@ pub(super) fn channels(connection: &Connection) -> Result<BTreeMap<ChannelId, Ch
             word => return Err(unreadable(5, format!("no basis {word:?}").into())),
         };
         let channel: ChannelId = text(row, 0)?;
+        let selling: SellingRow = serde_json::from_str(row.get_ref(6)?.as_str()?)
+            .map_err(|fault| unreadable(6, Box::new(fault)))?;
         channels.insert(
             channel.clone(),
             ChannelPolicy {
@@ -397,6 +402,7 @@ pub(super) fn channels(connection: &Connection) -> Result<BTreeMap<ChannelId, Ch
                 out_of_stock_threshold: row.get(3)?,
                 cap: row.get(4)?,
                 basis,
+                selling: selling.read(),
             },
         );
         Ok(())

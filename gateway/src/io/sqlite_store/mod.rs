@@ -14,6 +14,7 @@ use crate::store::{PAGE_ROWS_MAX, StoreError};
 mod books;
 mod catalogue;
 mod codes;
+mod escrow;
 mod ingest;
 mod leases;
 mod letters;

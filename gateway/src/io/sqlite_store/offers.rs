@@ -5,8 +5,10 @@ use rusqlite::{Connection, Row, Transaction, params};
 use stockwire_protocol::{ChannelId, SiteId, Sku};
 
 use super::catalogue::{channels, json};
+use super::escrow::{self, Policies};
 use super::{PLACE_AT, SqliteStore, books, bump, database, letters, reservations, text, unreadable, uom};
 use crate::availability::{ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
+use crate::io::sheet::Landing;
 use crate::ledger::LedgerId;
 use crate::store::{ADRIFT_MAX, Adrift, Published, StoreError};
 
@@ -41,9 +43,10 @@ impl SqliteStore {
     ) -> Result<(), StoreError> {
         self.write(RECORDING, |tx| {
             let change = bump(tx, "change")?;
-            results.iter().try_for_each(|(sku, result)| {
-                record(tx, (now_ms, change), channel.as_str(), sku.as_str(), result)
-            })
+            let policies = channels(tx)?;
+            results
+                .iter()
+                .try_for_each(|(sku, result)| record(tx, (now_ms, change), (channel, sku), result, &policies))
         })
     }
 
@@ -51,7 +54,7 @@ impl SqliteStore {
         self.write("recovering what was in flight", |tx| {
             let channel = channel.as_str();
             // Whether it arrived nobody knows; numbers are absolute, so the newest one is sent and read back.
-            set_adrift(tx, now_ms, "channel = ?1 AND flight_revision IS NOT NULL", [channel])?;
+            set_adrift(tx, now_ms, "channel = ?1 AND flight_revision IS NOT NULL", [channel], &channels(tx)?)?;
             let sql = "UPDATE offer SET flight_revision = NULL, unresolved = 1, next_at = 0,
                            due_since = coalesce(due_since, ?2) WHERE channel = ?1 AND flight_revision IS NOT NULL";
             tx.execute(sql, params![channel, now_ms]).map_err(database(RECORDING))
@@ -66,7 +69,9 @@ fn take(
     channel: &ChannelId,
     max: usize,
 ) -> Result<(bool, Vec<ChannelUpdate>), StoreError> {
-    let more = refresh(tx, now_ms)?;
+    let policies = channels(tx)?;
+    escrow::wake(tx, now_ms)?;
+    let more = refresh(tx, now_ms, &policies)?;
     // The scarcest first: a wrong number hurts most where little is left.
     let sql =
         "SELECT sku, offer.reference, item.item, revision, number, sites, through, attempts, unresolved,
@@ -76,15 +81,15 @@ fn take(
                    AND offer.active = 1 AND revision > 0
                ORDER BY number, due_since, sku LIMIT ?3";
     let mut statement = tx.prepare_cached(sql).map_err(database(TAKING))?;
-    let updates: Vec<ChannelUpdate> = statement
+    let due: Vec<ChannelUpdate> = statement
         .query_map(params![channel.as_str(), now_ms, max as i64], read_update)
         .and_then(Iterator::collect)
         .map_err(database(TAKING))?;
-    let sql = "UPDATE offer SET flight_revision = revision, flight_number = number, flight_sites = sites,
-                   flight_through = through, attempts = attempts + 1 WHERE channel = ?1 AND sku = ?2";
-    let mut fly = tx.prepare_cached(sql).map_err(database(TAKING))?;
-    for update in &updates {
-        fly.execute((channel.as_str(), update.sku.as_str())).map_err(database(TAKING))?;
+    let mut updates = Vec::with_capacity(due.len());
+    for mut update in due {
+        if escrow::depart(tx, now_ms, channel, &mut update, &policies)? {
+            updates.push(update);
+        }
     }
     Ok((more, updates))
 }
@@ -101,6 +106,7 @@ fn read_update(row: &Row<'_>) -> rusqlite::Result<ChannelUpdate> {
         attempts: row.get(7)?,
         unresolved: row.get(8)?,
         published: published(row, 9)?,
+        expects: None,
     })
 }
 
@@ -121,11 +127,12 @@ fn set_adrift(
     now_ms: i64,
     condition: &str,
     values: impl rusqlite::Params,
+    policies: &Policies,
 ) -> Result<(), StoreError> {
     let sql = format!("SELECT channel, sku, adrift, flight_sites FROM offer WHERE {condition}");
     let mut statement = tx.prepare_cached(&sql).map_err(database(RECORDING))?;
-    let found: Vec<(String, String, Vec<Adrift>, Vec<SiteNumber>)> = statement
-        .query_map(values, |row| Ok((row.get(0)?, row.get(1)?, adrift(row, 2)?, site_numbers(row, 3)?)))
+    let found: Vec<(ChannelId, Sku, Vec<Adrift>, Vec<SiteNumber>)> = statement
+        .query_map(values, |row| Ok((text(row, 0)?, text(row, 1)?, adrift(row, 2)?, site_numbers(row, 3)?)))
         .and_then(Iterator::collect)
         .map_err(database(RECORDING))?;
     for (channel, sku, mut adrift, sites) in found {
@@ -134,7 +141,8 @@ fn set_adrift(
         let text: Vec<(i64, SitePairs<'_>)> =
             kept.iter().map(|adrift| (adrift.at_ms, site_pairs(&adrift.sites))).collect();
         let sql = "UPDATE offer SET adrift = ?3 WHERE channel = ?1 AND sku = ?2";
-        execute(tx, sql, params![channel, sku, json(&text)?])?;
+        execute(tx, sql, params![channel.as_str(), sku.as_str(), json(&text)?])?;
+        escrow::land(tx, now_ms, (&channel, &sku), Landing::Lost, policies)?;
     }
     Ok(())
 }
@@ -161,7 +169,7 @@ fn sites(at: usize, pairs: Vec<(String, i64)>) -> rusqlite::Result<Vec<SiteNumbe
     pairs.into_iter().map(site).collect()
 }
 
-fn sites_text(sites: &[SiteNumber]) -> Result<String, StoreError> {
+pub(super) fn sites_text(sites: &[SiteNumber]) -> Result<String, StoreError> {
     json(&site_pairs(sites))
 }
 
@@ -191,7 +199,7 @@ pub(super) fn site_stock(connection: &Connection, item: i64) -> Result<Vec<SiteS
 }
 
 /// Computes the numbers of items whose stock changed, for every channel that lists them. `true` = there may be more.
-fn refresh(tx: &Transaction<'_>, now_ms: i64) -> Result<bool, StoreError> {
+fn refresh(tx: &Transaction<'_>, now_ms: i64, policies: &Policies) -> Result<bool, StoreError> {
     let sql = "DELETE FROM stale_item WHERE item IN (SELECT item FROM stale_item ORDER BY item LIMIT ?1) RETURNING item, since";
     let mut statement = tx.prepare_cached(sql).map_err(database(TAKING))?;
     let stale: Vec<(i64, i64)> = statement
@@ -202,15 +210,18 @@ fn refresh(tx: &Transaction<'_>, now_ms: i64) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let more = stale.len() as i64 == STALE_ITEMS_MAX;
-    let policies = channels(tx)?;
     let through = books::head(tx)?;
     let change = bump(tx, "change")?;
     let sql = "SELECT offer.channel, offer.sku, item.uom FROM offer JOIN item ON item.no = offer.item
                WHERE offer.item = ?1 AND offer.active = 1";
     let mut listed = tx.prepare_cached(sql).map_err(database(TAKING))?;
     for (item, since) in stale {
-        let stock = site_stock(tx, item)?;
         let since = if since == 0 { now_ms } else { since };
+        if escrow::is_strict(tx, item, policies)? {
+            escrow::refresh(tx, item, policies, (now_ms, since, change), through)?;
+            continue;
+        }
+        let stock = site_stock(tx, item)?;
         let mut rows = listed.query([item]).map_err(database(TAKING))?;
         while let Some(row) = rows.next().map_err(database(TAKING))? {
             let channel: ChannelId = text(row, 0).map_err(database(TAKING))?;
@@ -218,7 +229,7 @@ fn refresh(tx: &Transaction<'_>, now_ms: i64) -> Result<bool, StoreError> {
             let sku: String = row.get(1).map_err(database(TAKING))?;
             let uom = uom(row, 2).map_err(database(TAKING))?;
             let offer = Offer { policy, sku: &sku, since, change };
-            put_number(tx, &offer, &compute(policy, uom, &stock, through))?;
+            put_number(tx, &offer, &compute(policy, uom, &stock, None, through))?;
         }
     }
     Ok(more)
@@ -261,10 +272,32 @@ fn put_number(
 fn record(
     tx: &Connection,
     (now_ms, change): (i64, i64),
-    channel: &str,
-    sku: &str,
+    (channel_id, sku_id): (&ChannelId, &Sku),
     result: &ChannelResult,
+    policies: &Policies,
 ) -> Result<(), StoreError> {
+    let (channel, sku) = (channel_id.as_str(), sku_id.as_str());
+    let (ChannelResult::Accepted { revision }
+    | ChannelResult::Retry { revision, .. }
+    | ChannelResult::Unknown { revision, .. }
+    | ChannelResult::Dead { revision, .. }) = result;
+    let sql = "SELECT EXISTS (SELECT 1 FROM offer WHERE channel = ?1 AND sku = ?2 AND flight_revision = ?3)";
+    let mut statement = tx.prepare_cached(sql).map_err(database(RECORDING))?;
+    let is_flying: bool = statement
+        .query_row(params![channel, sku, *revision as i64], |row| row.get(0))
+        .map_err(database(RECORDING))?;
+    if !is_flying {
+        return Ok(());
+    }
+    let landing = match result {
+        ChannelResult::Accepted { .. } => Some(Landing::Accepted),
+        ChannelResult::Retry { .. } | ChannelResult::Dead { .. } => Some(Landing::Refused),
+        // Noted with what is adrift.
+        ChannelResult::Unknown { .. } => None,
+    };
+    if let Some(landing) = landing {
+        escrow::land(tx, now_ms, (channel_id, sku_id), landing, policies)?;
+    }
     match result {
         ChannelResult::Accepted { revision } => {
             // Still due when the number changed while this one was in flight.
@@ -280,17 +313,14 @@ fn record(
         }
         ChannelResult::Unknown { revision, at_ms, message } => {
             let flight = "channel = ?1 AND sku = ?2 AND flight_revision = ?3";
-            set_adrift(tx, now_ms, flight, params![channel, sku, *revision as i64])?;
+            set_adrift(tx, now_ms, flight, params![channel, sku, *revision as i64], policies)?;
             failed(tx, (channel, sku), *revision, (*at_ms, message), Unresolved::Yes, change)
         }
         ChannelResult::Dead { revision, reason } => {
-            let sql =
-                "SELECT flight_number FROM offer WHERE channel = ?1 AND sku = ?2 AND flight_revision = ?3";
+            let sql = "SELECT flight_number FROM offer WHERE channel = ?1 AND sku = ?2";
             let mut statement = tx.prepare_cached(sql).map_err(database(RECORDING))?;
-            let mut rows =
-                statement.query(params![channel, sku, *revision as i64]).map_err(database(RECORDING))?;
-            let Some(row) = rows.next().map_err(database(RECORDING))? else { return Ok(()) };
-            let number: i64 = row.get(0).map_err(database(RECORDING))?;
+            let number: i64 =
+                statement.query_row([channel, sku], |row| row.get(0)).map_err(database(RECORDING))?;
             letters::add_publication(tx, now_ms, (channel, sku), *revision as i64, (number, reason))?;
             let sql = "UPDATE offer SET due_since = CASE WHEN revision = flight_revision THEN NULL ELSE due_since END,
                            flight_revision = NULL, attempts = 0, next_at = 0, fault = ?3, change = ?4

@@ -5,6 +5,7 @@ use stockwire_protocol::cbor::Message;
 use stockwire_protocol::{ChannelId, Event, ItemId, LocationId, MovementId, Quantity, Sequence, SiteId, Sku};
 
 use super::catalogue::{channels, each};
+use super::escrow::is_strict;
 use super::offers::{adrift, published, site_stock};
 use super::postings::{batch_state, erp_id, reference};
 use super::{
@@ -178,7 +179,7 @@ impl ItemRows<'_> {
 
 const OFFER: &str =
     "SELECT offer.channel, offer.sku, item.item, item.uom, offer.item, offer.unresolved, offer.fault,
-        offer.attempts, offer.pub_number, offer.pub_revision, offer.pub_at, offer.pub_through, offer.change, offer.adrift
+        offer.attempts, offer.pub_number, offer.pub_revision, offer.pub_at, offer.pub_through, offer.change, offer.adrift, offer.number
     FROM offer JOIN item ON item.no = offer.item JOIN channel ON channel.channel = offer.channel
     WHERE offer.active = 1 AND channel.active = 1";
 
@@ -206,7 +207,11 @@ fn read_offers(
         };
         let (channel, sku, item, uom, item_no) = read(row).map_err(database(READING))?;
         let Some(policy) = policies.get(&channel) else { continue };
-        let availability = compute(policy, uom, &site_stock(&view, item_no)?, through);
+        // What stands in escrow for a channel is decided when numbers are computed, not when somebody looks.
+        let strict = is_strict(&view, item_no, &policies)?;
+        let escrow: i64 = row.get(14).map_err(database(READING))?;
+        let stock = site_stock(&view, item_no)?;
+        let availability = compute(policy, uom, &stock, strict.then_some(escrow), through);
         let rest = |row: &Row<'_>| -> rusqlite::Result<_> {
             let offer = OfferRow {
                 channel,

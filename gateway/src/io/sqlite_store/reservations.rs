@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, Transaction, params};
 use stockwire_protocol::{AccountId, ChannelId, ItemId, Quantity, SiteId, Uom};
 
 use super::codes::{item_no, site_no};
+use super::escrow::count_taken;
 use super::{PLACE_AT, SqliteStore, database, optional, page_rows, snapshot, text, unreadable, uom};
 use crate::reservation::{
     self, End, Ended, Entry, Firmness, Known, OrderKey, Priority, Query, Quota, Refused, Request,
@@ -75,6 +76,7 @@ impl SqliteStore {
                     .execute(params![channel, order, number, site, item, steps, account, priority, until, now_ms])
                     .map_err(database(RESERVING))?;
                 hold.execute(params![item, site, channel, steps, until]).map_err(database(RESERVING))?;
+                count_taken(tx, *item, channel, steps)?;
                 stale(tx, now_ms, *item)?;
             }
             of_order(tx, &request.order).map(Ok)
@@ -285,9 +287,15 @@ fn append(tx: &Transaction<'_>, now_ms: i64, key: &str, entries: &[Entry]) -> Re
                 run("UPDATE pending SET steps = steps - ?2 WHERE reservation = ?1", &[&id, &entry.steps])?
             }
         };
-        let mut find =
-            tx.prepare_cached("SELECT item FROM reservation WHERE id = ?1").map_err(database(RESOLVING))?;
-        items.insert(find.query_row([id], |row| row.get::<_, i64>(0)).map_err(database(RESOLVING))?);
+        let mut find = tx
+            .prepare_cached("SELECT item, channel FROM reservation WHERE id = ?1")
+            .map_err(database(RESOLVING))?;
+        let (item, channel): (i64, String) =
+            find.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).map_err(database(RESOLVING))?;
+        if let Step::End(End::Voided | End::Expired) = entry.step {
+            count_taken(tx, item, &channel, -entry.steps)?;
+        }
+        items.insert(item);
     }
     items.into_iter().try_for_each(|item| stale(tx, now_ms, item))
 }

@@ -6,7 +6,7 @@ use super::{database, pragma_text};
 use crate::store::StoreError;
 
 /// One step forward each; the position is the version it leads to. A step that was released is never edited.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// Bits of an event's key that hold its sequence: a journal of a million scans a second lasts twelve days, one of
 /// a hundred a second 350 years. The other 23 number the streams: eight million journals.
@@ -364,6 +364,26 @@ CREATE TABLE lease (
     token INTEGER NOT NULL,             -- grows each time it is taken
     until INTEGER NOT NULL              -- unix milliseconds; 0: given back
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Version 3: how channels share stock, what each was sent, and which orders it has had.
+const V3: &str = "
+ALTER TABLE channel ADD COLUMN selling TEXT NOT NULL DEFAULT '{}'; -- JSON
+ALTER TABLE item ADD COLUMN strict INTEGER;     -- NULL: as its channels are
+ALTER TABLE offer ADD COLUMN grants TEXT NOT NULL DEFAULT ''; -- JSON: numbers that it may hold; '': what it accepted last
+ALTER TABLE offer ADD COLUMN settle_at INTEGER; -- when time alone may change its number; NULL: never
+CREATE INDEX offer_settle ON offer (settle_at) WHERE settle_at IS NOT NULL;
+
+-- All that a channel's orders have taken of an item and not given back.
+CREATE TABLE taken (
+    item INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    steps INTEGER NOT NULL,
+    PRIMARY KEY (item, channel)
+) STRICT, WITHOUT ROWID;
+INSERT INTO taken SELECT item, channel, sum(steps - coalesce((SELECT sum(entry.steps) FROM reservation_entry AS entry
+        WHERE entry.reservation = reservation.id AND entry.step IN ('voided', 'expired')), 0))
+    FROM reservation GROUP BY item, channel;
 ";
 
 /// Brings the database to this build's version, each step in a transaction of its own.

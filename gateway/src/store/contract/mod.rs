@@ -10,7 +10,7 @@ use stockwire_protocol::{
     Movement, Place, Quantity, Reference, Refusal, Sequence, SiteId, Sku, StationId, Uom, When,
 };
 
-use crate::availability::{Basis, ChannelPolicy};
+use crate::availability::{Basis, ChannelPolicy, Selling};
 use crate::catalogue::{ErpId, Item, Listing, Location, Site, Snapshot};
 use crate::ingest::{Ingest, Outcome, Publish};
 use crate::ledger::OpeningLine;
@@ -18,6 +18,7 @@ use crate::store::{DeadLetterQuery, StockQuery, Store};
 
 pub(crate) mod briefing;
 pub(crate) mod codes;
+pub(crate) mod escrow;
 pub(crate) mod ingest;
 pub(crate) mod leases;
 pub(crate) mod letters;
@@ -80,6 +81,9 @@ macro_rules! suite {
                 kept_stock_is_for_its_account, promises_lower_what_channels_are_told,
                 less_than_promised_is_a_shortage, reservations_are_listed_without_hole_or_repeat,
                 nonsense_is_refused_and_nothing_held;
+            escrow: what_is_there_is_divided, an_order_counts_against_what_its_channel_was_told,
+                a_lost_number_stays_in_escrow, a_lower_number_frees_after_the_lag_window,
+                what_does_not_fit_any_more_is_not_sent, an_item_says_whether_it_is_sold_strictly;
             property: any_order_of_arrival_gives_the_same_books;
         );
     };
@@ -192,6 +196,7 @@ pub(crate) fn policy(safety_stock: i64) -> ChannelPolicy {
         out_of_stock_threshold: 0,
         cap: None,
         basis: Basis::OnHand,
+        selling: Selling::default(),
     }
 }
 
