@@ -111,8 +111,8 @@ pub struct Outbox {
     /// Where the last going back went to; a second gap told from there is the echo of the same one.
     went_back_to: Option<Sequence>,
     repeated_acks: u32,
-    /// Gaps told below what is kept, since the last progress.
-    gaps_below: u32,
+    /// Since when gaps are told below our own watermark, without progress.
+    gap_below_since: Option<Duration>,
     /// Why nothing is sent, and until when; `Duration::MAX`: until the journal is replaced.
     stop: Option<(Stop, Duration)>,
     last_progress: Option<Duration>,
@@ -268,7 +268,7 @@ impl Outbox {
             undelivered: 0,
             went_back_to: None,
             repeated_acks: 0,
-            gaps_below: 0,
+            gap_below_since: None,
             stop: None,
             last_progress: None,
             rebuilds: 0,
@@ -540,7 +540,7 @@ impl Outbox {
         self.sent = self.sent.max(ack.watermark);
         self.contested = false;
         (self.timeouts, self.timeouts_of_client, self.undelivered) = (0, 0, 0);
-        (self.repeated_acks, self.gaps_below) = (0, 0);
+        (self.repeated_acks, self.gap_below_since) = (0, None);
         self.went_back_to = None;
         self.last_progress = Some(now);
         self.ack_due = (!self.in_flight.is_empty()).then(|| now + self.ack_timeout());
@@ -559,12 +559,16 @@ impl Outbox {
         if self.went_back_to == Some(watermark) {
             return Ok(AckOutcome::Unchanged);
         }
-        if watermark < journal.kept_after() {
-            // One may be an old message that came late; a gateway that really lost its rows says it of every batch.
-            self.gaps_below += 1;
-            if self.gaps_below < REPEATED_ACKS_MAX {
+        if watermark < journal.watermark() {
+            // The gateway's own word has gone beyond. Of several gateways one may have said this before another said
+            // more, and be heard after it; a gateway that really lost its rows says it of every batch, and on and on.
+            let since = *self.gap_below_since.get_or_insert(now);
+            if self.in_flight.is_empty() || now.saturating_sub(since) < self.config.ack_timeout {
                 return Ok(AckOutcome::Unchanged);
             }
+            self.gap_below_since = None;
+        }
+        if watermark < journal.kept_after() {
             let stop = Stop::GatewayBehindJournal {
                 watermark: watermark.get(),
                 kept_after: journal.kept_after().get(),

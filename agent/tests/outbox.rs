@@ -334,11 +334,14 @@ fn a_gateway_restored_from_an_old_copy_gets_what_is_still_there_or_is_told() {
     desk.record(5);
     assert_eq!(desk.sends(seconds(1)), "31-35");
     let gap = Some(Refusal::Gap);
-    assert_eq!(desk.ack(seconds(1), 12, gap), AckOutcome::GoingBack { to: Sequence::new(12) });
-    assert_eq!(desk.sends(seconds(1)), "13-22 23-32 33-35");
+    assert_eq!(desk.ack(seconds(1), 12, gap), AckOutcome::Unchanged, "an old word may come late");
+    desk.outbox.handle_timeout(seconds(11));
+    assert_eq!(desk.sends(seconds(11)), "31-35");
+    assert_eq!(desk.ack(seconds(11), 12, gap), AckOutcome::GoingBack { to: Sequence::new(12) });
+    assert_eq!(desk.sends(seconds(11)), "13-22 23-32 33-35");
     assert_eq!(desk.watermark(), 30, "our own watermark does not move back");
 
-    // The same when the rows are gone: one late message stops nothing, a gateway that insists does.
+    // The same when the rows are gone: late messages stop nothing, a gateway that insists does.
     let mut journal = MemoryJournal::with_quota(epoch(), 2_000);
     let mut outbox = Outbox::new(config(), &journal);
     outbox.handle_connected(seconds(0));
@@ -352,10 +355,68 @@ fn a_gateway_restored_from_an_old_copy_gets_what_is_still_there_or_is_told() {
     journal.append(&contract::events(150, 151)).unwrap();
     assert!(outbox.poll_transmit(seconds(0), &journal).unwrap().is_some());
     let word = ack_of(&[], gap);
-    let mut told = || outbox.handle_ack(seconds(0), &word, &mut journal).unwrap();
-    assert_eq!([told(), told()], [AckOutcome::Unchanged; 2]);
-    assert_eq!(told(), AckOutcome::Refused { refusal: Refusal::Gap });
+    let mut told = |at| outbox.handle_ack(seconds(at), &word, &mut journal).unwrap();
+    assert_eq!([told(0), told(1), told(2), told(9)], [AckOutcome::Unchanged; 4]);
+    assert_eq!(told(10), AckOutcome::Refused { refusal: Refusal::Gap });
     assert!(matches!(outbox.status().stop, Some(Stop::GatewayBehindJournal { watermark: 0, .. })));
+}
+
+/// Several gateways share an agent's batches, and what they say comes in any order.
+#[test]
+fn words_of_several_gateways_in_any_order_never_move_the_watermark_back() {
+    for seed in 0..25_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut below = |n: usize| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % n as u64) as usize
+        };
+        let mut desk = Desk::new(OutboxConfig { batch_events_max: 10, ..config() });
+        let (mut now, mut held, mut highest, mut resent) = (0, 0, 0, 0);
+        let mut words: Vec<(u64, Option<Refusal>)> = Vec::new();
+        for _ in 0..60 {
+            desk.record(20);
+            now += 1;
+            // Each batch reaches some gateway at some time; each says what is committed then.
+            let mut batches: Vec<(u64, u64)> = desk
+                .sends(seconds(now))
+                .split_whitespace()
+                .filter_map(|batch| batch.split_once('-'))
+                .map(|(first, last)| (first.parse().unwrap(), last.parse().unwrap()))
+                .collect();
+            while !batches.is_empty() {
+                let (first, last) = batches.swap_remove(below(batches.len()));
+                resent += u64::from(first <= held);
+                let gap = first > held + 1;
+                held = if gap { held } else { held.max(last) };
+                words.push((held, gap.then_some(Refusal::Gap)));
+            }
+            for _ in 0..below(words.len() + 1) {
+                let (watermark, refusal) = words.swap_remove(below(words.len()));
+                desk.ack(seconds(now), watermark, refusal);
+                highest = highest.max(watermark);
+                assert_eq!(desk.watermark(), highest, "seed {seed}: neither back nor beyond what was said");
+            }
+            assert_eq!(desk.outbox.status().stop, None, "seed {seed}: late words are no reason to stop");
+        }
+        // Everybody is heard in the end, and then it goes on as with one.
+        for (watermark, refusal) in words {
+            desk.ack(seconds(now), watermark, refusal);
+        }
+        for _ in 0..200 {
+            now += 10;
+            desk.outbox.handle_timeout(seconds(now));
+            for batch in desk.sends(seconds(now)).split_whitespace() {
+                let (first, last) = batch.split_once('-').unwrap();
+                let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+                assert!(first <= held + 1, "seed {seed}");
+                held = held.max(last);
+                desk.ack(seconds(now), held, None);
+            }
+        }
+        assert_eq!((desk.watermark(), held), (1_200, 1_200), "seed {seed}, {resent} resent");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ mod overtaken;
 mod types;
 
 pub(crate) use opening::opening;
-pub use overtaken::{OVERTAKEN_AGAIN, OVERTAKEN_MAX, OVERTAKEN_WAIT, Overtaken};
+pub use overtaken::{OVERTAKEN_AGAIN, OVERTAKEN_MAX, OVERTAKEN_WAIT, Overtaken, Span};
 pub use types::{
     Affected, Alarm, AppliedWrite, BalanceWrite, Counts, DeviceWrite, EventWrite, Known, KnownEvent,
     KnownStream, Mention, Need, Negative, Outcome, PlaceKind, Publish, Replay, RowWrite, StreamKey,

@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::topic::{self, Subject};
-use stockwire_protocol::{Command, ReplyResult};
+use stockwire_protocol::{Batch, Command, ReplyResult};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::api::{self, Api, RunRequest};
 use crate::catalogue::ErpId;
 use crate::config::{Config, StoreConfig};
-use crate::ingest::{Alarm, GROUP_PUBLISHES_MAX, Ingest, Negative, Outcome, Overtaken, Publish};
+use crate::ingest::{Alarm, GROUP_PUBLISHES_MAX, Ingest, Negative, Outcome, Overtaken, Publish, Span};
 use crate::io::broker::{self, BrokerConfig};
 use crate::io::mqtt::{AckToken, Link, LinkEvent, Message, MqttConfig};
 use crate::io::shared::Shared;
@@ -143,6 +144,7 @@ pub async fn run(config: Config) -> Result<()> {
         dial: (link_config, events),
         began: Instant::now(),
         looked: Instant::now(),
+        head: 0,
         overtaken: Overtaken::default(),
         failing_since: None,
         away: false,
@@ -208,8 +210,9 @@ struct Desk {
     /// What a link is made of, when this gateway comes back to the broker.
     dial: (MqttConfig, mpsc::Sender<LinkEvent>),
     began: Instant,
-    /// The last look.
+    /// The last look, and the last row of the books then.
     looked: Instant,
+    head: u64,
     /// Batches whose predecessors are at another gateway.
     overtaken: Overtaken<(Message, AckToken)>,
     /// Since when the store has not done what it was asked for.
@@ -348,19 +351,13 @@ impl Desk {
             // Of the last moments before: agents send it again.
             return Ok(());
         }
-        let now = self.began.elapsed();
-        let mut group: Vec<(Duration, (Message, AckToken))> =
-            arrived.into_iter().map(|message| (now, message)).collect();
+        let mut group = arrived;
         // Behind what may be what they wait for.
         group.extend(self.overtaken.take());
         let messages: Arc<Vec<Message>> =
-            Arc::new(group.iter().map(|(_, (message, _))| message.clone()).collect());
+            Arc::new(group.iter().map(|(message, _)| message.clone()).collect());
         let Some(mut outcome) = self.commit(&messages).await? else { return Ok(()) };
-        let agent = |(message, _): &(Message, AckToken)| match topic::parse(&message.topic) {
-            Some((site, agent, Subject::Events)) => Some((site, agent)),
-            _ => None,
-        };
-        let done = self.overtaken.sort(self.began.elapsed(), group, agent, &mut outcome.acks);
+        let done = self.overtaken.sort(self.began.elapsed(), group, span, &mut outcome.acks);
         if done.len() < messages.len() {
             // Not refused yet.
             outcome.counts.gaps = 0;
@@ -456,6 +453,13 @@ impl Desk {
             self.courier.forget();
         }
         self.looked = Instant::now();
+        let head = self.reader.call(|reader| reader.changes_head()).await?.ledger;
+        if std::mem::replace(&mut self.head, head) != head {
+            // Perhaps another gateway has taken it in.
+            self.senders.wake_erp();
+            self.senders.wake_channels();
+            self.news.notify_waiters();
+        }
         self.metrics.set_leases(self.senders.leases());
         let revision = self.courier.look().await?;
         let open = match self.erp.clone() {
@@ -497,6 +501,13 @@ impl Desk {
             RunRequest::Reconcile { answer } => self.senders.reconcile(answer),
         }
     }
+}
+
+/// Which events a message carries.
+fn span((message, _): &(Message, AckToken)) -> Option<Span> {
+    let (site, agent, Subject::Events) = topic::parse(&message.topic)? else { return None };
+    let batch = Batch::decode(&message.payload).ok()?;
+    Some(Span { last: batch.last(), stream: (site, agent, batch.epoch) })
 }
 
 /// Never, when there is nothing to wait for.

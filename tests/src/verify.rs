@@ -212,6 +212,8 @@ fn postgres(stage: &Running) -> Result<u64> {
         "e2e_postgres",
         "--test",
         "last_piece",
+        "--test",
+        "replicas",
         "--",
         "--ignored",
     ];

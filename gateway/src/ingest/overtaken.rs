@@ -7,10 +7,10 @@
 
 use std::time::Duration;
 
-use stockwire_protocol::{Ack, AgentId, Refusal, SiteId};
+use stockwire_protocol::{Ack, AgentId, Epoch, Refusal, Sequence, SiteId};
 
-/// How long a batch waits for the one before it: many times what another gateway needs for a group, and far below the
-/// time after which an agent sends again by itself.
+/// How long a batch waits for the one before it while nothing of its stream is written anywhere: many times what another
+/// gateway needs for a group, and far below the time after which an agent sends again by itself.
 pub const OVERTAKEN_WAIT: Duration = Duration::from_secs(1);
 /// How soon it is looked at again when nothing else comes: about what a group takes.
 pub const OVERTAKEN_AGAIN: Duration = Duration::from_millis(20);
@@ -18,16 +18,27 @@ pub const OVERTAKEN_AGAIN: Duration = Duration::from_millis(20);
 /// them is told of its gap.
 pub const OVERTAKEN_MAX: usize = 64;
 
+/// Which events a message carries, as far as that matters here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// Whose.
+    pub stream: (SiteId, AgentId, Epoch),
+    /// The last of them.
+    pub last: Sequence,
+}
+
 /// Messages that wait for the ones before them. Times are monotonic.
 #[derive(Debug)]
 pub struct Overtaken<T> {
-    waiting: Vec<(Duration, T)>,
+    waiting: Vec<T>,
+    /// Streams of those, each with the watermark at the last look and since when that is so.
+    streams: Vec<((SiteId, AgentId, Epoch), Sequence, Duration)>,
     again_at: Duration,
 }
 
 impl<T> Default for Overtaken<T> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), again_at: Duration::ZERO }
+        Self { waiting: Vec::new(), streams: Vec::new(), again_at: Duration::ZERO }
     }
 }
 
@@ -37,49 +48,67 @@ impl<T> Overtaken<T> {
         (!self.waiting.is_empty()).then_some(self.again_at)
     }
 
-    /// Everything that waits, each with the time at which it came, to be taken in behind what has arrived.
-    pub fn take(&mut self) -> Vec<(Duration, T)> {
+    /// Everything that waits, to be taken in behind what has arrived and handed to [`Overtaken::sort`] with it.
+    pub fn take(&mut self) -> Vec<T> {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Sorts a group that was taken in: keeps the messages of agents that were found to have a gap, unless they have
-    /// waited long enough, and takes the word of the gap out of `acks`. Returns what is done with, in its order.
+    /// Sorts a group that was taken in: keeps what lies above a gap, unless its stream has stood still for long, and takes
+    /// the word of that gap out of `acks`. Returns what is done with, in its order.
     pub fn sort(
         &mut self,
         now: Duration,
-        group: Vec<(Duration, T)>,
-        agent: impl Fn(&T) -> Option<(SiteId, AgentId)>,
+        group: Vec<T>,
+        span: impl Fn(&T) -> Option<Span>,
         acks: &mut Vec<(SiteId, AgentId, Ack)>,
     ) -> Vec<T> {
-        let gap = |ack: &Ack| ack.refusal == Some(Refusal::Gap);
-        let mut patient: Vec<(SiteId, AgentId)> = Vec::new();
-        let mut room = OVERTAKEN_MAX.saturating_sub(self.waiting.len());
-        for (site, name, _) in acks.iter().filter(|(_, _, ack)| gap(ack)) {
-            let key = (site.clone(), name.clone());
-            let own = group.iter().filter(|(_, message)| agent(message).as_ref() == Some(&key));
-            let (count, since) = own.fold((0, now), |(count, since), (at, _)| (count + 1, since.min(*at)));
-            if !patient.contains(&key)
-                && now.saturating_sub(since) < OVERTAKEN_WAIT
-                && (1..=room).contains(&count)
+        let before = std::mem::take(&mut self.streams);
+        for (site, agent, ack) in acks.iter().filter(|(_, _, ack)| ack.refusal == Some(Refusal::Gap)) {
+            let stream = (site.clone(), agent.clone(), ack.epoch);
+            // Whoever is writing what is missing is given all the time that it takes.
+            let known =
+                before.iter().find(|(known, watermark, _)| *known == stream && *watermark >= ack.watermark);
+            let since = known.map_or(now, |(_, _, since)| *since);
+            if now.saturating_sub(since) < OVERTAKEN_WAIT {
+                self.streams.push((stream, ack.watermark, since));
+            }
+        }
+        if self.streams.is_empty() {
+            return group;
+        }
+        let (mut done, mut written) = (Vec::new(), Vec::new());
+        for message in group {
+            let span = span(&message);
+            let stream = span.and_then(|span| {
+                let known = self.streams.iter().position(|(stream, _, _)| *stream == span.stream)?;
+                Some((known, span.last > self.streams[known].1))
+            });
+            match stream {
+                Some((_, true)) if self.waiting.len() < OVERTAKEN_MAX => self.waiting.push(message),
+                Some((_, true)) => done.push(message),
+                Some((known, false)) => {
+                    written.push(self.streams[known].0.clone());
+                    done.push(message);
+                }
+                None => done.push(message),
+            }
+        }
+        let full = self.waiting.len() == OVERTAKEN_MAX;
+        acks.retain_mut(|(site, agent, ack)| {
+            let own = |(own_site, own_agent, epoch): &(SiteId, AgentId, Epoch)| {
+                own_site == site && own_agent == agent && *epoch == ack.epoch
+            };
+            if full
+                || ack.refusal != Some(Refusal::Gap)
+                || !self.streams.iter().any(|(stream, _, _)| own(stream))
             {
-                room -= count;
-                patient.push(key);
+                return true;
             }
-        }
-        if patient.is_empty() {
-            return group.into_iter().map(|(_, message)| message).collect();
-        }
-        self.again_at = now + OVERTAKEN_AGAIN;
-        acks.retain(|(site, name, ack)| {
-            !gap(ack) || !patient.iter().any(|own| own.0 == *site && own.1 == *name)
+            // What was written is acknowledged, and nothing said of the rest.
+            ack.refusal = None;
+            written.iter().any(own)
         });
-        let mut done = Vec::new();
-        for (at, message) in group {
-            match agent(&message) {
-                Some(own) if patient.contains(&own) => self.waiting.push((at, message)),
-                _ => done.push(message),
-            }
-        }
+        self.again_at = now + OVERTAKEN_AGAIN;
         done
     }
 }
@@ -88,89 +117,107 @@ impl<T> Overtaken<T> {
 mod tests {
     use super::*;
     use crate::store::contract::{agent, epoch, site};
-    use stockwire_protocol::{Digest, Sequence};
+    use stockwire_protocol::Digest;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
     }
 
-    fn acks(list: &[(&str, Option<Refusal>)]) -> Vec<(SiteId, AgentId, Ack)> {
-        let ack = |(name, refusal): &(&str, Option<Refusal>)| {
-            let ack = Ack {
-                epoch: epoch(1),
-                watermark: Sequence::new(4),
-                digest: Digest::from_bits(0),
-                refusal: *refusal,
-            };
-            (site("HAM"), agent(name), ack)
+    fn acks(list: &[Word<'_>]) -> Vec<(SiteId, AgentId, Ack)> {
+        let ack = |(name, watermark, refusal): &Word<'_>| {
+            let (watermark, digest) = (Sequence::new(*watermark), Digest::from_bits(0));
+            (site("HAM"), agent(name), Ack { epoch: epoch(1), watermark, digest, refusal: *refusal })
         };
         list.iter().map(ack).collect()
     }
 
-    /// Messages are called by their agent and a number: `box-1/5`.
-    fn sort(
-        overtaken: &mut Overtaken<String>,
+    /// Agent, watermark and refusal of an acknowledgement.
+    type Word<'a> = (&'a str, u64, Option<Refusal>);
+
+    const GAP: Option<Refusal> = Some(Refusal::Gap);
+
+    /// Messages are called by their agent and their last event: `box-1/5`.
+    #[track_caller]
+    fn check(
+        overtaken: &mut Overtaken<&'static str>,
         now: u64,
-        group: Vec<(Duration, String)>,
-        acks: &mut Vec<(SiteId, AgentId, Ack)>,
-    ) -> Vec<String> {
-        let of = |message: &String| Some((site("HAM"), agent(message.split('/').next()?)));
-        overtaken.sort(ms(now), group, of, acks)
-    }
-
-    fn arrived(now: u64, names: &[&str]) -> Vec<(Duration, String)> {
-        names.iter().map(|name| (ms(now), (*name).to_owned())).collect()
-    }
-
-    #[test]
-    fn a_gap_waits_for_what_is_missing_and_nobody_else_does() {
-        let mut overtaken = Overtaken::default();
-        let mut told = acks(&[("box-1", Some(Refusal::Gap)), ("box-2", None)]);
-        let done = sort(&mut overtaken, 10, arrived(10, &["box-1/6", "box-2/1", "box-1/7"]), &mut told);
-        assert_eq!((done, told), (vec!["box-2/1".to_owned()], acks(&[("box-2", None)])));
-        assert_eq!(overtaken.again_at(), Some(ms(10) + OVERTAKEN_AGAIN));
-        // The missing one comes; everything is taken in behind it.
-        let mut group = arrived(15, &["box-1/5"]);
+        group: &[&'static str],
+        told: &[Word<'_>],
+        expected: (&[&str], &[Word<'_>], &[&str]),
+    ) {
+        let mut group = group.to_vec();
         group.extend(overtaken.take());
-        let mut told = acks(&[("box-1", None)]);
-        let done = sort(&mut overtaken, 15, group, &mut told);
-        assert_eq!((done.len(), told.len(), overtaken.again_at()), (3, 1, None));
+        let span = |message: &&str| {
+            let (name, last) = message.split_once('/')?;
+            Some(Span {
+                stream: (site("HAM"), agent(name), epoch(1)),
+                last: Sequence::new(last.parse().ok()?),
+            })
+        };
+        let mut told = acks(told);
+        let done = overtaken.sort(ms(now), group, span, &mut told);
+        assert_eq!(
+            (done.as_slice(), told, overtaken.waiting.as_slice()),
+            (expected.0, acks(expected.1), expected.2)
+        );
+        assert_eq!(overtaken.again_at(), (!expected.2.is_empty()).then_some(ms(now) + OVERTAKEN_AGAIN));
     }
 
     #[test]
-    fn what_is_missing_for_long_is_a_gap() {
-        let mut overtaken = Overtaken::default();
-        let mut now = 0;
-        let mut group = arrived(now, &["box-1/6"]);
-        let told = loop {
-            let mut told = acks(&[("box-1", Some(Refusal::Gap))]);
-            // Others of the same agent come meanwhile; the oldest decides.
-            group.extend(arrived(now, &["box-1/7"]).into_iter().filter(|_| now == 500));
-            if !sort(&mut overtaken, now, group, &mut told).is_empty() {
-                break told;
-            }
-            now += 100;
-            group = overtaken.take();
-        };
-        assert_eq!((ms(now), told), (OVERTAKEN_WAIT, acks(&[("box-1", Some(Refusal::Gap))])));
-        assert_eq!(overtaken.again_at(), None);
+    fn what_overtook_waits_and_nobody_else_does() {
+        let overtaken = &mut Overtaken::default();
+        let told = [("box-1", 4, GAP), ("box-2", 1, None)];
+        check(
+            overtaken,
+            10,
+            &["box-1/6", "box-2/1", "state"],
+            &told,
+            (&["box-2/1", "state"], &[("box-2", 1, None)], &["box-1/6"]),
+        );
+        // The missing one comes, and one with another hole behind it.
+        let told = [("box-1", 6, GAP)];
+        check(
+            overtaken,
+            15,
+            &["box-1/5", "box-1/9"],
+            &told,
+            (&["box-1/5", "box-1/6"], &[("box-1", 6, None)], &["box-1/9"]),
+        );
+        check(overtaken, 20, &[], &[("box-1", 9, None)], (&["box-1/9"], &[("box-1", 9, None)], &[]));
+    }
+
+    #[test]
+    fn a_stream_that_stands_still_has_a_gap() {
+        let overtaken = &mut Overtaken::default();
+        check(overtaken, 0, &["box-1/9"], &[("box-1", 4, GAP)], (&[], &[], &["box-1/9"]));
+        check(overtaken, 900, &[], &[("box-1", 4, GAP)], (&[], &[], &["box-1/9"]));
+        // Another gateway has written something.
+        check(overtaken, 1_100, &["box-1/10"], &[("box-1", 5, GAP)], (&[], &[], &["box-1/10", "box-1/9"]));
+        check(overtaken, 2_000, &[], &[("box-1", 5, GAP)], (&[], &[], &["box-1/10", "box-1/9"]));
+        let told = [("box-1", 5, GAP)];
+        check(overtaken, 2_100, &[], &told, (&["box-1/10", "box-1/9"], &told, &[]));
+        // The next one is given time anew.
+        check(overtaken, 2_200, &["box-1/9"], &told, (&[], &[], &["box-1/9"]));
     }
 
     #[test]
     fn no_more_wait_than_there_is_room_for() {
-        let mut overtaken = Overtaken::default();
-        let names: Vec<String> = (0..=OVERTAKEN_MAX).map(|n| format!("box-1/{n}")).collect();
-        let group = arrived(0, &names.iter().map(String::as_str).collect::<Vec<_>>());
-        let mut told = acks(&[("box-1", Some(Refusal::Gap))]);
-        assert_eq!(sort(&mut overtaken, 0, group, &mut told).len(), OVERTAKEN_MAX + 1);
-        assert_eq!(told.len(), 1);
+        let overtaken = &mut Overtaken::default();
+        let told = [("box-1", 4, GAP)];
+        let group = ["box-1/9"; OVERTAKEN_MAX + 1];
+        check(overtaken, 0, &group, &told, (&["box-1/9"], &told, &group[1..]));
     }
 
     #[test]
     fn other_refusals_are_told_at_once() {
-        let mut overtaken = Overtaken::default();
-        let mut told = acks(&[("box-1", Some(Refusal::Conflict)), ("box-2", Some(Refusal::Gap))]);
-        let done = sort(&mut overtaken, 0, arrived(0, &["box-1/6", "box-2/1"]), &mut told);
-        assert_eq!((done, told), (vec!["box-1/6".to_owned()], acks(&[("box-1", Some(Refusal::Conflict))])));
+        let overtaken = &mut Overtaken::default();
+        let told = [("box-1", 4, Some(Refusal::Conflict)), ("box-2", 0, GAP)];
+        check(
+            overtaken,
+            0,
+            &["box-1/6", "box-2/1"],
+            &told,
+            (&["box-1/6"], &[("box-1", 4, Some(Refusal::Conflict))], &["box-2/1"]),
+        );
     }
 }

@@ -11,6 +11,7 @@
 //! removes its folder; what is cached stays in `$STOCKWIRE_CACHE` or `target/peers`.
 //! Starting and stopping block the calling thread, so a test with a [`FaultProxy`] needs a multi-threaded runtime.
 
+pub mod cable;
 pub mod cache;
 pub mod install;
 pub mod mosquitto;

@@ -46,7 +46,17 @@ impl Postgres {
 
     /// As a client is told of it: `host=.. port=.. user=.. dbname=..`.
     pub fn address(&self) -> String {
-        format!("host=127.0.0.1 port={} user={USER} dbname=postgres", self.port)
+        self.address_at(self.port)
+    }
+
+    /// The same by way of something that stands in front of it on another port.
+    pub fn address_at(&self, port: u16) -> String {
+        format!("host=127.0.0.1 port={port} user={USER} dbname=postgres")
+    }
+
+    /// Where it listens on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Kills it as a power cut would.

@@ -82,6 +82,16 @@ impl Child {
         Ok(())
     }
 
+    /// Stops the process group where it stands, with SIGSTOP.
+    pub fn freeze(&self) -> Result<()> {
+        kill_process_group(self.group, Signal::STOP).with_context(|| format!("stopping {}", self.name))
+    }
+
+    /// Lets it go on, with SIGCONT.
+    pub fn thaw(&self) -> Result<()> {
+        kill_process_group(self.group, Signal::CONT).with_context(|| format!("continuing {}", self.name))
+    }
+
     /// Asks with SIGTERM for a clean end. What has not ended in time is killed, and that is an error.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal_group(Signal::TERM)?;

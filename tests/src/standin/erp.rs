@@ -72,6 +72,16 @@ impl Erp {
             .collect()
     }
 
+    /// References under which more than one document is done: something was posted twice.
+    pub fn doubled(&self) -> Vec<String> {
+        let books = lock(&self.books);
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        for document in books.documents.iter().filter(|document| document.state == "done") {
+            *times.entry(&document.reference).or_default() += 1;
+        }
+        times.into_iter().filter(|(_, times)| *times > 1).map(|(reference, _)| reference.to_owned()).collect()
+    }
+
     /// How many documents are done.
     pub fn documents_done(&self) -> usize {
         lock(&self.books).documents.iter().filter(|document| document.state == "done").count()

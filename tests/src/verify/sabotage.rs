@@ -50,6 +50,10 @@ const GATEWAY_POSTGRES: &[&str] = &[
 ];
 const GATEWAY_RESERVATIONS: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "reservation"];
+const GATEWAY_LEASES: &[&str] =
+    &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "lease"];
+const GATEWAY_CHANNELS: &[&str] =
+    &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--test", "channel_faults"];
 const AGENT_OUTBOX: &[&str] =
     &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "outbox"];
 const AGENT_FEED: &[&str] = &[
@@ -96,6 +100,48 @@ pub static SABOTAGES: &[Sabotage] = &[
             match decided {
                 // The transaction is committed here",
         proof: WORLD,
+    },
+    Sabotage {
+        name: "the token is not compared: a holder that lost its lease in a file writes on",
+        file: "gateway/src/io/sqlite_store/mod.rs",
+        good: "            leases::check(&transaction, grant)?;",
+        bad: "            let _ = grant;",
+        proof: GATEWAY_LEASES,
+    },
+    Sabotage {
+        name: "the same in PostgreSQL",
+        file: "gateway/src/io/postgres_store/session.rs",
+        good: "                leases::check(&tx, grant, leases::Hold::Shared)?;",
+        bad: "                let _ = (grant, leases::Hold::Shared);",
+        proof: GATEWAY_POSTGRES,
+    },
+    Sabotage {
+        name: "a lease is given to whoever asks for it",
+        file: "gateway/src/io/sqlite_store/leases.rs",
+        good: "holder <> ?2 AND until > ?3",
+        bad: "holder <> ?2 AND until > ?3 AND 1 = 0",
+        proof: GATEWAY_LEASES,
+    },
+    Sabotage {
+        name: "a holder goes on when its lease may have lapsed",
+        file: "gateway/src/lease.rs",
+        good: "self.held.as_ref().filter(|held| now < held.until)",
+        bad: "self.held.as_ref().filter(|held| now < held.until.max(Duration::MAX))",
+        proof: GATEWAY_LEASES,
+    },
+    Sabotage {
+        name: "whoever takes a channel over forgets what was in flight",
+        file: "gateway/src/sender/channel.rs",
+        good: "store.recover_publications(at.unix_ms, &self.settings.channel)?",
+        bad: "0",
+        proof: GATEWAY_CHANNELS,
+    },
+    Sabotage {
+        name: "an old word about a gap is taken for a new one",
+        file: "agent/src/outbox.rs",
+        good: "now.saturating_sub(since) < self.config.ack_timeout",
+        bad: "now < since",
+        proof: AGENT_OUTBOX,
     },
     Sabotage {
         name: "trim on PUBACK: the journal forgets what the broker took, whatever the gateway holds",
