@@ -10,6 +10,7 @@ mod reservation;
 mod task;
 mod write;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +22,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use sha2::{Digest as _, Sha256};
-use stockwire_protocol::{AgentId, CommandBody, SiteId};
+use stockwire_protocol::{AgentId, ChannelId, CommandBody, SiteId};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::console;
+use crate::exchange::Secret;
 use crate::io::shared::Shared;
 use crate::metrics::Metrics;
+use crate::order::round::Book;
 use crate::store::{Reader, Store};
 
 pub use problem::Problem;
@@ -50,6 +53,10 @@ pub struct Api {
     pub requests: mpsc::Sender<RunRequest>,
     /// Whether requests from this machine need no key.
     pub trust_loopback: bool,
+    /// How orders are dealt with.
+    pub orders: Arc<Book>,
+    /// The secrets of channels' webhooks.
+    pub webhooks: BTreeMap<ChannelId, Secret>,
 }
 
 /// What a handler asks of the run loop.
@@ -74,8 +81,13 @@ pub enum RunRequest {
         /// The reply.
         answer: oneshot::Sender<stockwire_protocol::ReplyResult>,
     },
-    /// Promises have changed: channels may have to be told.
+    /// Promises have changed: channels may have to be told, and what became of orders.
     Promised,
+    /// A channel says that there is something to see.
+    LookForOrders {
+        /// Which.
+        channel: ChannelId,
+    },
     /// Compare the books with the ERP; answers with the plan, printed.
     Reconcile {
         /// The plan or why there is none.

@@ -1,5 +1,6 @@
 //! The configuration: TOML in, checked values out, all faults at once. The manual is `config/default.toml`.
 
+mod orders;
 mod reader;
 mod store;
 
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use stockwire_protocol::{ChannelId, SiteId};
 
+pub use orders::Orders;
 pub use reader::Fault;
 use reader::{Reader, Section};
 pub use store::StoreConfig;
@@ -34,6 +36,8 @@ pub struct Config {
     pub erp: Option<Erp>,
     /// The channels.
     pub channels: Vec<Channel>,
+    /// How orders are dealt with.
+    pub orders: Orders,
     /// How much is logged.
     pub log: tracing::Level,
 }
@@ -129,6 +133,10 @@ pub struct Channel {
     pub order_lag_s: i64,
     /// Whether its items are sold strictly.
     pub strict: bool,
+    /// Whether its orders are taken.
+    pub orders: bool,
+    /// File with the secret that signs its webhooks.
+    pub webhook_secret_file: Option<PathBuf>,
 }
 
 /// Why there is no configuration.
@@ -210,12 +218,14 @@ impl Config {
                 None => whole = false,
             }
         }
+        let orders = orders::orders(&mut reader, &mut root);
         let log = log(&mut reader, &mut root);
         reader.end(root);
         let faults = reader.finish();
+        let Some(orders) = orders else { return Err(faults) };
         match (http, store, mqtt, broker, erp.map_or(Some(None), |erp| erp.map(Some))) {
             (Some(http), Some(store), Some(mqtt), Some(broker), Some(erp)) if faults.is_empty() && whole => {
-                Ok(Self { http, store, mqtt, broker, erp, channels, log })
+                Ok(Self { http, store, mqtt, broker, erp, channels, orders, log })
             }
             _ => Err(faults),
         }
@@ -376,6 +386,9 @@ fn channel<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Chan
     let end_when = reader.integer(&mut section, "end_when", UNITS, 0);
     let order_lag_s = reader.integer(&mut section, "order_lag_s", ORDER_LAG_S, ORDER_LAG_MS / 1_000);
     let strict = reader.boolean(&mut section, "strict", false);
+    let orders = reader.boolean(&mut section, "orders", false);
+    let webhook_secret_file =
+        section.has("webhook_secret_file").then(|| reader.path(&mut section, "webhook_secret_file"));
     reader.end(section);
     Some(Channel {
         name: name?,
@@ -391,6 +404,8 @@ fn channel<'t>(reader: &mut Reader<'t>, mut section: Section<'t>) -> Option<Chan
         end_when,
         order_lag_s,
         strict,
+        orders,
+        webhook_secret_file: webhook_secret_file.flatten(),
     })
 }
 

@@ -4,8 +4,19 @@
 //! [`Shipment`] what a channel is told of a parcel. Connectors translate between these and their vendor's form
 //! ([`crate::channel::ChannelConnector`], [`crate::erp::ErpConnector`]).
 
+mod command;
 mod content;
+mod desk;
+mod errand;
+mod fact;
+pub mod floor;
 mod form;
+mod policy;
+mod price;
+pub mod round;
+mod source;
+mod standing;
+mod work;
 
 use std::marker::PhantomData;
 
@@ -14,9 +25,19 @@ use stockwire_protocol::{ItemId, Quantity, SiteId};
 use crate::exchange::{Answer, Class, Conversation, Failure, Step};
 pub use crate::reservation::OrderKey;
 
+pub use command::{Captured, Command, Refused, advance, capture, command, hold_back, steps};
 pub use content::{
     AMOUNT_MAX, Amount, Charge, Content, Currency, FieldFault, LINES_MAX, Line, LineId, Order, Party, Payment,
 };
+pub use errand::{Errand, Load, Report, record, take};
+pub use fact::{
+    Allocation, AllocationSteps, AtSite, Considered, Door, Duty, Entry, Fact, ItemSteps, LineSteps, Mapped,
+    Outcome, ShipmentRecord, Verdict,
+};
+pub use policy::{Check, Leaves, Policy, Rule, WhenShort};
+pub use source::{Selection, Source, Want, select};
+pub use standing::{Announced, CheckState, DutyState, Stage, Standing};
+pub use work::{Ask, Head, HoldEnd, Known, KnownItem, Need, Writes};
 
 /// Orders of one reading, at most: what a shop of medium size sells in an hour, and a few megabytes.
 pub const READ_ORDERS_MAX: usize = 500;
@@ -191,3 +212,6 @@ impl<T> Conversation for NotOffered<T> {
         Step::Done(Err(Failure::new(Class::Setup, format!("this connector does not offer {}", self.what))))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -227,6 +227,7 @@ mod tests {
             },
             event: Event { when: When::Synced { unix_ms: at as i64 }, body },
             received_at_ms: at as i64,
+            applied: true,
         }
     }
 

@@ -27,6 +27,7 @@ use crate::io::mqtt::{AckToken, Link, LinkEvent, Message, MqttConfig};
 use crate::io::shared::Shared;
 use crate::io::{store_door, systemd, unix_ms};
 use crate::metrics::Metrics;
+use crate::order::round::{self, Book};
 use crate::store::{Reader, Store, StoreError};
 use courier::Courier;
 use senders::Senders;
@@ -40,6 +41,8 @@ const STORE_RETRY: [Duration; 4] =
     [Duration::from_millis(50), Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(5)];
 /// How often what may have changed behind our back (a new catalogue revision) is looked at.
 const TICK: Duration = Duration::from_secs(1);
+/// Orders worked on in one look: each is a transaction, and what arrives waits behind them.
+const ORDERS_MAX: usize = 50;
 /// How long the store may fail before this gateway leaves the broker, so that others of its group are given what it
 /// cannot keep. What it had taken and not acknowledged is sent again by the agents.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
@@ -111,7 +114,8 @@ pub async fn run(config: Config) -> Result<()> {
     let metrics = Arc::new(Metrics::default());
     let (ready, news) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
     let (requests, requested) = mpsc::channel(RUN_REQUESTS);
-    let senders = Senders::start(&config, &store, &stopping)?;
+    let book = Arc::new(senders::book(&config)?);
+    let senders = Senders::start(&config, &store, &book, &stopping)?;
     let api = Arc::new(Api {
         reader: reader.clone(),
         store: store.clone(),
@@ -120,6 +124,8 @@ pub async fn run(config: Config) -> Result<()> {
         news: Arc::clone(&news),
         requests,
         trust_loopback: config.http.trust_loopback,
+        orders: Arc::clone(&book),
+        webhooks: senders::webhook_secrets(&config)?,
     });
     let mut tasks = JoinSet::new();
     let mut http_stop = stopping.clone();
@@ -150,6 +156,7 @@ pub async fn run(config: Config) -> Result<()> {
         away: false,
         reader,
         store,
+        book,
         ingest: Some(Ingest::new()),
         metrics,
         ready,
@@ -199,6 +206,7 @@ fn start_log(config: &Config) {
 struct Desk {
     courier: Courier,
     store: Shared<dyn Store>,
+    book: Arc<Book>,
     /// Absent only while a blocking thread has it.
     ingest: Option<Ingest>,
     metrics: Arc<Metrics>,
@@ -448,6 +456,13 @@ impl Desk {
             self.senders.wake_channels();
             self.news.notify_waiters();
         }
+        let book = Arc::clone(&self.book);
+        let worked = self.store.call(move |store| round::work_due(store, &book, unix_ms(), ORDERS_MAX)).await;
+        if worked.context("working on orders")? > 0 {
+            self.senders.wake_orders();
+            self.senders.wake_channels();
+            self.news.notify_waiters();
+        }
         if self.looked.elapsed() > PAUSED {
             // Others may have told agents something newer while our word was on its way.
             self.courier.forget();
@@ -494,8 +509,10 @@ impl Desk {
                 self.questions.insert(command.id, answer);
                 self.courier.command(&site, &agent, &command);
             }
+            RunRequest::LookForOrders { channel } => self.senders.look_for_orders(&channel),
             RunRequest::Promised => {
                 self.senders.wake_channels();
+                self.senders.wake_orders();
                 self.news.notify_waiters();
             }
             RunRequest::Reconcile { answer } => self.senders.reconcile(answer),

@@ -12,6 +12,7 @@
 
 mod channel;
 mod erp;
+mod order;
 
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use crate::store::{Reader, Store, StoreError};
 
 pub use channel::{ChannelSender, ChannelSettings};
 pub use erp::{ErpSender, ErpSettings, Opening};
+pub use order::{OrderDoor, OrderSender};
 
 /// A moment on both clocks: one that only goes forward, and one that the books understand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -20,6 +20,7 @@ use crate::dead_letter::{DeadLetter, DeadLetterId, NewDeadLetter};
 use crate::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use crate::lease::{Grant, Taken};
 use crate::ledger::OpeningLine;
+use crate::order::{self, OrderKey};
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reconcile::{KnownLine, Snapshot as Cutoff};
 use crate::reservation::{self, Quota, Refused, Reservation, Resolution, Shortage};
@@ -179,6 +180,23 @@ pub trait Reader: Send {
 
     /// Whether the opening stock of an ERP's sites is booked, so that events can be.
     fn books_are_open(&self, erp: &ErpId) -> Result<bool, StoreError>;
+    /// The history of an order, from its capture on; empty: there is none.
+    fn order(&self, order: &OrderKey) -> Result<Vec<order::Entry>, StoreError>;
+
+    /// How orders stand, the newest first.
+    fn orders(&self, query: &OrderQuery) -> Result<Page<order::Head>, StoreError>;
+
+    /// Orders that are to be looked at at a door, those that wait longest first; of one channel when one is named.
+    fn due_orders(
+        &self,
+        now_ms: i64,
+        door: order::Door,
+        channel: Option<&ChannelId>,
+        limit: usize,
+    ) -> Result<Vec<OrderKey>, StoreError>;
+
+    /// Up to which moment of a channel's own clock its orders were read; `None`: never.
+    fn orders_through(&self, channel: &ChannelId) -> Result<Option<i64>, StoreError>;
 
     /// The ledger side of a reconciliation: balances at this moment's cut-off, and of each how much the ERP can not
     /// have yet (unposted) or may have (in flight). Physical places only, summed over lots and dispositions.
@@ -265,6 +283,23 @@ pub trait Store: Reader {
 
     /// Ends soft holds whose time is up; some of them when there are many. Returns how many; cheap when there are none.
     fn expire_reservations(&mut self, now_ms: i64) -> Result<usize, StoreError>;
+
+    /// Works on an order: loads what it needs, lets `decide` think, and keeps what it wants, holds and tasks included, in
+    /// one transaction. `decide` sees one consistent state and is pure; where a commit had to be made again, so has it.
+    ///
+    /// Use the functions of [`crate::order`], which know the rules.
+    fn work_order(
+        &mut self,
+        now_ms: i64,
+        need: &order::Need,
+        decide: &mut dyn FnMut(&order::Known) -> order::Writes,
+    ) -> Result<(), StoreError>;
+
+    /// A channel's orders were read up to here; never moves back.
+    fn put_orders_through(&mut self, channel: &ChannelId, through_ms: i64) -> Result<(), StoreError>;
+
+    /// A channel has delivered a message of this id. `false` = it came before.
+    fn note_delivery(&mut self, at_ms: i64, channel: &ChannelId, id: &str) -> Result<bool, StoreError>;
 
     /// Keeps so much of an item at a site for an account, counted from now; `None` ends that. `false` = it was so.
     fn put_quota(

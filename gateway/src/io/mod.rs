@@ -4,6 +4,7 @@ mod book_row;
 pub mod broker;
 pub mod http_client;
 pub mod mqtt;
+mod order_row;
 pub mod outward;
 pub mod postgres_store;
 mod rules_row;

@@ -11,8 +11,8 @@ use stockwire_protocol::{AccountId, ChannelId, Quantity, Reference, Sku};
 use super::OrderKey;
 use super::form::{instant, maybe_text, quantity, text};
 
-/// Lines of one order: the longest of a business customer has a few hundred.
-pub const LINES_MAX: usize = crate::reservation::LINES_MAX;
+/// Lines of one order: what fits into one pick task, and the longest of a business customer has a few hundred.
+pub const LINES_MAX: usize = crate::task::TASK_LINES_MAX;
 /// Charges beside the lines: carriage, gift wrap, a fee for the payment.
 const CHARGES_MAX: usize = 20;
 /// The most that any amount may be, in minor units: ten thousand million of a currency with cents. A thousand lines of

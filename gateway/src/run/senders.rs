@@ -1,10 +1,12 @@
 //! The senders as tasks: made from the configuration, woken by ingest, stopped together.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use stockwire_protocol::{ChannelId, SiteId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -17,9 +19,12 @@ use crate::exchange::Secret;
 use crate::io::http_client::HttpClient;
 use crate::io::outward::{self, Make, ORDERS_MAX, Wires};
 use crate::io::shared::Shared;
+use crate::order::round::Book;
+use crate::order::{Policy, Source};
 use crate::reconcile::Plan;
 use crate::sender::{
-    ChannelSender, ChannelSettings, ErpSender, ErpSettings, Opening, Order, Sender, SenderStatus,
+    ChannelSender, ChannelSettings, ErpSender, ErpSettings, Opening, Order, OrderDoor, OrderSender, Sender,
+    SenderStatus,
 };
 use crate::store::{Reader, Store};
 
@@ -32,6 +37,8 @@ const SECRET_BYTES_MAX: u64 = 4096;
 pub(super) struct Senders {
     erp: Option<Handle>,
     channels: Vec<Handle>,
+    /// Those that deal with orders, and whose.
+    orders: Vec<(Option<ChannelId>, Handle)>,
     tasks: JoinSet<()>,
 }
 
@@ -47,9 +54,10 @@ impl Senders {
     pub(super) fn start(
         config: &Config,
         store: &Shared<dyn Store>,
+        book: &Arc<Book>,
         stop: &watch::Receiver<bool>,
     ) -> Result<Self> {
-        let mut senders = Self { erp: None, channels: Vec::new(), tasks: JoinSet::new() };
+        let mut senders = Self { erp: None, channels: Vec::new(), orders: Vec::new(), tasks: JoinSet::new() };
         if let Some(erp) = &config.erp {
             let settings = ErpSettings {
                 erp: erp_id(erp)?,
@@ -63,22 +71,36 @@ impl Senders {
                 Box::new(ErpSender::new(settings.clone(), kind.connect(access.clone())))
             };
             senders.erp = Some(senders.spawn(Box::new(make), config, store, stop)?);
+            if book.others.posts_sales {
+                let (kind, access) = erp_access(erp)?;
+                let (erp, book) = (erp_id(erp)?, Arc::clone(book));
+                let make = move || -> Box<dyn Sender> {
+                    let door = OrderDoor::Erp { erp: erp.clone(), connector: kind.connect(access.clone()) };
+                    Box::new(OrderSender::new(door, Arc::clone(&book)))
+                };
+                let handle = senders.spawn(Box::new(make), config, store, stop)?;
+                senders.orders.push((None, handle));
+            }
         }
         for channel in &config.channels {
             let settings = ChannelSettings { channel: channel.name.clone(), refresh: LISTINGS_REFRESH };
             let kind = channel::find(&channel.kind).map_err(anyhow::Error::msg)?;
-            let access = ChannelAccess {
-                channel: channel.name.clone(),
-                url: channel.url.clone(),
-                user: channel.user.clone(),
-                password: secret(&channel.password_file)?,
-                sites: channel.sites.clone(),
-            };
+            let access = channel_access(channel)?;
             let make = move || -> Box<dyn Sender> {
                 Box::new(ChannelSender::new(settings.clone(), kind.connect(access.clone())))
             };
             let handle = senders.spawn(Box::new(make), config, store, stop)?;
             senders.channels.push(handle);
+            if book.channels.get(&channel.name).is_some_and(|policy| policy.tells_channel) {
+                let (name, access, book) = (channel.name.clone(), channel_access(channel)?, Arc::clone(book));
+                let make = move || -> Box<dyn Sender> {
+                    let door =
+                        OrderDoor::Channel { channel: name.clone(), connector: kind.connect(access.clone()) };
+                    Box::new(OrderSender::new(door, Arc::clone(&book)))
+                };
+                let handle = senders.spawn(Box::new(make), config, store, stop)?;
+                senders.orders.push((Some(channel.name.clone()), handle));
+            }
         }
         Ok(senders)
     }
@@ -109,7 +131,7 @@ impl Senders {
 
     /// The lease of each, and whether its work is done here.
     pub(super) fn leases(&self) -> Vec<(String, bool)> {
-        let all = self.erp.iter().chain(&self.channels);
+        let all = self.erp.iter().chain(&self.channels).chain(self.orders.iter().map(|(_, handle)| handle));
         all.map(|handle| (handle.lease.clone(), handle.status.borrow().is_some())).collect()
     }
 
@@ -119,6 +141,20 @@ impl Senders {
 
     pub(super) fn wake_channels(&self) {
         self.channels.iter().for_each(|channel| channel.wake.notify_one());
+    }
+
+    /// Something became due of an order.
+    pub(super) fn wake_orders(&self) {
+        self.orders.iter().for_each(|(_, handle)| handle.wake.notify_one());
+    }
+
+    /// A channel says that there is something to see.
+    pub(super) fn look_for_orders(&self, channel: &ChannelId) {
+        let theirs = self.orders.iter().filter(|(name, _)| name.as_ref() == Some(channel));
+        for (_, handle) in theirs {
+            // When there are too many already, it is about to look anyway.
+            let _ = handle.orders.try_send(Order::Refresh);
+        }
     }
 
     /// Asks the ERP's sender to compare; the answer comes when its work in hand is done.
@@ -144,6 +180,72 @@ impl Senders {
             self.tasks.abort_all();
         }
     }
+}
+
+/// What the configuration says about orders.
+pub(super) fn book(config: &Config) -> Result<Book> {
+    let posts_sales = match &config.erp {
+        Some(erp) => {
+            let (kind, access) = erp_access(erp)?;
+            kind.connect(access).offers_sales()
+        }
+        None => false,
+    };
+    // Sites in the order in which they are named, where nobody has said more of them.
+    let sources = |sites: &[SiteId]| -> Vec<Source> {
+        let plain = |(at, site): (usize, &SiteId)| {
+            let said = config.orders.sources.iter().find(|source| source.site == *site);
+            let at = u32::try_from(at).unwrap_or(u32::MAX);
+            said.cloned().unwrap_or(Source { site: site.clone(), priority: at, distance_km: BTreeMap::new() })
+        };
+        sites.iter().enumerate().map(plain).collect()
+    };
+    let policy = |sites: &[SiteId], tells_channel| Policy {
+        sources: sources(sites),
+        checks: config.orders.checks.clone(),
+        when_short: config.orders.when_short,
+        leaves: config.orders.leaves,
+        posts_sales,
+        tells_channel,
+    };
+    let mut all: Vec<SiteId> = Vec::new();
+    let named = config.orders.sources.iter().map(|source| &source.site);
+    for site in named.chain(config.channels.iter().flat_map(|channel| &channel.sites)) {
+        if !all.contains(site) {
+            all.push(site.clone());
+        }
+    }
+    let mut channels = BTreeMap::new();
+    for channel in &config.channels {
+        let kind = channel::find(&channel.kind).map_err(anyhow::Error::msg)?;
+        let offers = channel.orders && kind.connect(channel_access(channel)?).offers_orders();
+        if channel.orders && !offers {
+            bail!(
+                "channel {}: orders = true, and the connector {} does not read orders",
+                channel.name,
+                channel.kind
+            );
+        }
+        channels.insert(channel.name.clone(), policy(&channel.sites, offers));
+    }
+    Ok(Book { channels, others: policy(&all, false) })
+}
+
+/// The secrets of webhooks, by channel.
+pub(super) fn webhook_secrets(config: &Config) -> Result<BTreeMap<ChannelId, Secret>> {
+    let with =
+        config.channels.iter().filter_map(|channel| Some((channel, channel.webhook_secret_file.as_ref()?)));
+    with.map(|(channel, file)| Ok((channel.name.clone(), secret(file)?))).collect()
+}
+
+fn channel_access(channel: &Channel) -> Result<ChannelAccess> {
+    Ok(ChannelAccess {
+        channel: channel.name.clone(),
+        url: channel.url.clone(),
+        user: channel.user.clone(),
+        password: secret(&channel.password_file)?,
+        sites: channel.sites.clone(),
+    })
 }
 
 /// What the configuration says about channels, for the store.
@@ -175,7 +277,8 @@ pub(super) fn check(config: &Config) -> Result<()> {
     if let Some(erp) = &config.erp {
         HttpClient::new(&*erp_connector(erp)?)?;
     }
-    config.channels.iter().try_for_each(|channel| secret(&channel.password_file).map(drop))
+    book(config)?;
+    webhook_secrets(config).map(drop)
 }
 
 /// Compares from outside of a running gateway.

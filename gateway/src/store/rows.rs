@@ -1,8 +1,8 @@
 //! What the store is asked for and answers with: queries, pages and rows.
 
 use stockwire_protocol::{
-    AgentId, ChannelId, CorrelationId, Epoch, Event, ItemId, LocationId, MovementId, Quantity, Sequence,
-    SiteId, Sku, TaskKind,
+    AgentId, ChannelId, CorrelationId, Epoch, Event, ItemId, LocationId, MovementId, Quantity, Reference,
+    Sequence, SiteId, Sku, TaskKind,
 };
 
 #[cfg(doc)]
@@ -11,6 +11,7 @@ use crate::availability::{Availability, SiteNumber};
 use crate::catalogue::ErpId;
 use crate::dead_letter::{DeadLetterClass, DeadLetterState};
 use crate::ledger::{LedgerId, LedgerRow};
+use crate::order::Stage;
 use crate::task::TaskState;
 
 /// A page of an answer.
@@ -277,6 +278,23 @@ pub struct TaskQuery {
     pub limit: usize,
 }
 
+/// Which orders to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct OrderQuery {
+    /// Only of this channel.
+    pub channel: Option<ChannelId>,
+    /// Only those that are so far.
+    pub stage: Option<Stage>,
+    /// Only those that are called so: by people, in the warehouse, or by their channel.
+    pub code: Option<Reference>,
+    /// Only those that a person must look at.
+    pub attention_only: bool,
+    /// [`Page::next`] of the page before.
+    pub after: Option<String>,
+    /// Rows wanted; 0 = as many as allowed.
+    pub limit: usize,
+}
+
 /// An event that mentions something.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Mentioned {
@@ -288,6 +306,8 @@ pub struct Mentioned {
     pub event: Event,
     /// When it came here, unix milliseconds.
     pub received_at_ms: i64,
+    /// It took effect in the books, or moves nothing; what is set aside did not.
+    pub applied: bool,
 }
 
 /// Whether the books agree with themselves.

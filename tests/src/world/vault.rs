@@ -13,12 +13,14 @@ use stockwire_gateway::ingest::{Known, KnownEvent, Need, Negative, Writes};
 use stockwire_gateway::io::sqlite_store::SqliteStore;
 use stockwire_gateway::lease::{Grant, Taken};
 use stockwire_gateway::ledger::OpeningLine;
+use stockwire_gateway::order::{self, OrderKey};
 use stockwire_gateway::posting::{BatchResult, PostingBatch};
 use stockwire_gateway::reconcile::{KnownLine, Snapshot as Cutoff};
 use stockwire_gateway::reservation::{self, Quota, Refused, Reservation, Resolution, Shortage};
 use stockwire_gateway::store::{
     ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
-    MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, Store, StoreError, TaskQuery,
+    MovementRow, OfferQuery, OfferRow, OrderQuery, Page, Reader, StockQuery, StockRow, Store, StoreError,
+    TaskQuery,
 };
 use stockwire_gateway::task::{TaskName, TaskRow};
 use stockwire_gateway::trace::{Thread, TraceKey};
@@ -142,6 +144,10 @@ read! {
     reservations(query: &reservation::Query) -> Page<Reservation>;
     quotas() -> Vec<Quota>;
     shortages() -> Vec<Shortage>;
+    order(order: &OrderKey) -> Vec<order::Entry>;
+    orders(query: &OrderQuery) -> Page<order::Head>;
+    due_orders(now_ms: i64, door: order::Door, channel: Option<&ChannelId>, limit: usize) -> Vec<OrderKey>;
+    orders_through(channel: &ChannelId) -> Option<i64>;
     books_are_open(erp: &ErpId) -> bool;
     reconcile_snapshot(erp: &ErpId) -> Cutoff;
     known_lines(erp: &ErpId, keys: &[(SiteId, LocationId, ItemId)], limit: usize) -> Vec<KnownLine>;
@@ -185,6 +191,13 @@ write! {
     resolve(now_ms: i64, resolution: &Resolution) -> std::result::Result<Vec<Reservation>, Refused>;
     expire_reservations(now_ms: i64) -> usize;
     put_quota(now_ms: i64, account: &AccountId, at: (&ItemId, &SiteId), quantity: Option<Quantity>) -> bool;
+    work_order(
+        now_ms: i64,
+        need: &order::Need,
+        decide: &mut dyn FnMut(&order::Known) -> order::Writes
+    ) -> ();
+    put_orders_through(channel: &ChannelId, through_ms: i64) -> ();
+    note_delivery(at_ms: i64, channel: &ChannelId, id: &str) -> bool;
     replace_listings(channel: &ChannelId, listings: &[Listing]) -> ListingsChange;
     replace_channels(policies: &[ChannelPolicy]) -> ();
     open_books(at_ms: i64, erp: &ErpId, lines: &[OpeningLine]) -> bool;

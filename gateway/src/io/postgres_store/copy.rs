@@ -83,6 +83,19 @@ static TABLES: &[Table] = &[
         from: "SELECT reservation, site, item, channel, steps, until FROM pending" },
     Table { name: "quota", columns: &[("site", 'i'), ("item", 'i'), ("account", 't'), ("steps", 'i'), ("since", 'i')],
         from: "SELECT site, item, account, steps, since FROM quota" },
+    Table { name: "order_head", columns: &[("no", 'i'), ("channel", 't'), ("order_id", 't'), ("code", 't'),
+        ("reference", 't'), ("stage", 't'), ("attention", 't'), ("placed_at", 'i'), ("changed_at", 'i'),
+        ("currency", 't'), ("gross", 'i'), ("desk_due", 'i'), ("erp_due", 'i'), ("channel_due", 'i')],
+        from: "SELECT no, channel, order_id, code, reference, stage, attention, placed_at, changed_at, currency, gross,
+               desk_due, erp_due, channel_due FROM order_head" },
+    Table { name: "order_row", columns: &[("order_no", 'i'), ("sequence", 'i'), ("at", 'i'), ("said_by", 't'),
+        ("fact", 't')], from: "SELECT order_no, sequence, at, said_by, fact FROM order_row" },
+    Table { name: "order_watch", columns: &[("word", 't'), ("order_no", 'i')],
+        from: "SELECT word, order_no FROM order_watch" },
+    Table { name: "order_cursor", columns: &[("channel", 't'), ("through", 'i')],
+        from: "SELECT channel, through FROM order_cursor" },
+    Table { name: "order_delivery", columns: &[("no", 'i'), ("channel", 't'), ("id", 't'), ("at", 'i')],
+        from: "SELECT no, channel, id, at FROM order_delivery" },
     Table { name: "dead_letter", columns: &[("id", 'i'), ("hash", 'x'), ("class", 't'), ("reason", 't'), ("source", 't'),
         ("bytes", 'x'), ("site", 't'), ("agent", 't'), ("event", 'i'), ("erp", 't'), ("ledger", 'i'), ("channel", 't'),
         ("sku", 't'), ("first_at", 'i'), ("last_at", 'i'), ("times", 'i'), ("state", 't'), ("closed_at", 'i'),
@@ -143,9 +156,16 @@ impl PostgresStore {
                 copy(tx, file, table)?;
             }
             copy_counters(tx, file)?;
-            for table in ["dead_letter", "batch", "reservation"] {
+            let keys = [
+                ("dead_letter", "id"),
+                ("batch", "id"),
+                ("reservation", "id"),
+                ("order_head", "no"),
+                ("order_delivery", "no"),
+            ];
+            for (table, key) in keys {
                 let sql = format!(
-                    "SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table} HAVING count(*) > 0"
+                    "SELECT setval(pg_get_serial_sequence('{table}', '{key}'), max({key})) FROM {table} HAVING count(*) > 0"
                 );
                 tx.query(COPYING, &sql, &[])?;
             }

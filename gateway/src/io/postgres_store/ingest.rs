@@ -10,7 +10,7 @@ use super::column::{
     optional, sequence, text, uom,
 };
 use super::session::Lock;
-use super::{Counter, PostgresStore, Tx, bump, codes, letters, schema, tasks};
+use super::{Counter, PostgresStore, Tx, bump, codes, letters, orders, schema, tasks};
 use crate::catalogue::{ItemNo, PlaceNo};
 use crate::ingest::{
     DeviceWrite, Known, KnownEvent, KnownStream, Need, Negative, PlaceKind, StreamKey, StreamSpan, Writes,
@@ -264,6 +264,10 @@ fn write(tx: &Tx<'_>, writes: &Writes, known: &Streams) -> Result<Vec<Negative>,
         let sql = "INSERT INTO mention (word, event) SELECT word, event FROM unnest($1::text[], $2::bigint[])
                        AS new (word, event) ON CONFLICT DO NOTHING";
         tx.execute(WRITING, sql, &[&words, &events])?;
+        orders::wake(tx, &words, None)?;
+    }
+    if let Some((_, event)) = applied {
+        orders::wake(tx, &[], Some(event))?;
     }
     for letter in &writes.dead_letters {
         letters::add(tx, at, letter)?;

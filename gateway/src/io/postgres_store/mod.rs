@@ -22,6 +22,7 @@ mod ingest;
 mod leases;
 mod letters;
 mod offers;
+mod orders;
 mod picture;
 mod postings;
 mod queries;

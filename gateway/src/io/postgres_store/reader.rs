@@ -3,7 +3,7 @@
 use stockwire_protocol::{Catalogue, ChannelId, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku};
 
 use super::{
-    PostgresStore, books, catalogue, codes, ingest, letters, picture, postings, queries, reconcile,
+    PostgresStore, books, catalogue, codes, ingest, letters, orders, picture, postings, queries, reconcile,
     reservations, tasks, trace,
 };
 use crate::briefing::{Delta, Mark, Marks, Picture};
@@ -11,12 +11,13 @@ use crate::catalogue::{ErpId, Index, Item, Site};
 use crate::code::Alias;
 use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::ingest::KnownEvent;
+use crate::order::{Door, Entry, Head, OrderKey};
 use crate::posting::PostingBatch;
 use crate::reconcile::{KnownLine, Snapshot};
 use crate::reservation::{self, Quota, Reservation, Shortage};
 use crate::store::{
     ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
-    MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
+    MovementRow, OfferQuery, OfferRow, OrderQuery, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
 };
 use crate::task::{TaskName, TaskRow};
 use crate::trace::{Thread, TraceKey};
@@ -136,6 +137,28 @@ impl Reader for PostgresStore {
 
     fn books_are_open(&self, erp: &ErpId) -> Result<bool, StoreError> {
         self.read(|tx| books::are_open(tx, erp))
+    }
+
+    fn order(&self, order: &OrderKey) -> Result<Vec<Entry>, StoreError> {
+        self.read(|tx| orders::rows(tx, order))
+    }
+
+    fn orders(&self, query: &OrderQuery) -> Result<Page<Head>, StoreError> {
+        self.read(|tx| orders::list(tx, query))
+    }
+
+    fn due_orders(
+        &self,
+        now_ms: i64,
+        door: Door,
+        channel: Option<&ChannelId>,
+        limit: usize,
+    ) -> Result<Vec<OrderKey>, StoreError> {
+        self.read(|tx| orders::due(tx, now_ms, door, channel, limit))
+    }
+
+    fn orders_through(&self, channel: &ChannelId) -> Result<Option<i64>, StoreError> {
+        self.read(|tx| orders::through(tx, channel))
     }
 
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {

@@ -12,6 +12,7 @@ use super::codes::{item_no, site_no};
 use super::column::{get, optional, text, unreadable, uom, word};
 use super::session::Lock;
 use super::{PostgresStore, Tx, page_rows};
+use crate::order::Writes;
 use crate::reservation::{
     self, End, Ended, Entry, Firmness, Known, OrderKey, Priority, Query, Quota, Refused, Request,
     Reservation, Resolution, SHORTAGES_MAX, Shelf, Shortage, Step,
@@ -193,6 +194,45 @@ fn insert(
     stale(tx, now_ms, &items)
 }
 
+/// What working on an order holds and ends, already decided by what [`current_shelf`] and [`of_order`] said.
+pub(super) fn keep_of_order(
+    tx: &Tx<'_>,
+    now_ms: i64,
+    order: &OrderKey,
+    writes: &Writes,
+) -> Result<(), StoreError> {
+    if !writes.reserve.is_empty() {
+        let mut numbers = Numbers::new();
+        for line in &writes.reserve {
+            let key = (line.item.clone(), line.site.clone());
+            numbers.insert(key, (item_no(tx, &line.item)?, site_no(tx, &line.site)?));
+        }
+        let (order, account) = (order.clone(), writes.account.clone());
+        let (priority, firmness, lines) = (Priority::ORDINARY, Firmness::Hard, writes.reserve.clone());
+        let request = Request { order, account, priority, firmness, lines };
+        insert(tx, now_ms, &request, &writes.reserve, &numbers)?;
+    }
+    if writes.ends.is_empty() {
+        return Ok(());
+    }
+    let held = of_order(tx, order)?;
+    for end in &writes.ends {
+        let hold = held.iter().find(|held| held.line.line == end.number && held.line.site == end.site);
+        let hold = hold.filter(|hold| end.steps <= hold.pending()).ok_or_else(|| StoreError::Corrupt {
+            what: format!("allocation {} at {} does not hold what is to end", end.number, end.site),
+        })?;
+        let entry = Entry { reservation: hold.id, step: Step::End(end.end), steps: end.steps };
+        append(tx, now_ms, &end.key, &[entry])?;
+    }
+    Ok(())
+}
+
+/// What an order is compared with; soft holds there whose time is up are ended first.
+pub(super) fn current_shelf(tx: &Tx<'_>, now_ms: i64, item: i64, site: i64) -> Result<Shelf, StoreError> {
+    end_due(tx, now_ms, "item = $2 AND site = $3", &[&now_ms, &item, &site])?;
+    shelf(tx, item, site)
+}
+
 /// What the promises of one item at one site are compared with.
 fn shelf(tx: &Tx<'_>, item: i64, site: i64) -> Result<Shelf, StoreError> {
     let sql =
@@ -328,7 +368,7 @@ fn step_from_name(name: &str) -> Option<Step> {
     if name == "confirmed" { Some(Step::Confirm) } else { End::from_name(name).map(Step::End) }
 }
 
-fn of_order(tx: &Tx<'_>, order: &OrderKey) -> Result<Vec<Reservation>, StoreError> {
+pub(super) fn of_order(tx: &Tx<'_>, order: &OrderKey) -> Result<Vec<Reservation>, StoreError> {
     let condition = "WHERE reservation.channel = $1 AND reservation.order_id = $2 ORDER BY reservation.id";
     select(tx, condition, &[&order.channel.as_str(), &order.order.as_str()])
 }

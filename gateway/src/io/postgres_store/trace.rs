@@ -8,7 +8,7 @@ use super::{Tx, instance, page_rows};
 use crate::posting::BatchState;
 use crate::store::{Mentioned, StoreError};
 use crate::trace::{Thread, TraceKey, TracePosting, TracePublication};
-use stockwire_protocol::MovementId;
+use stockwire_protocol::{Body, MovementId};
 
 const READING: &str = "tracing";
 
@@ -89,19 +89,17 @@ fn postings(tx: &Tx<'_>, ledger: i64) -> Result<Vec<TracePosting>, StoreError> {
 
 pub(super) fn mentioning(tx: &Tx<'_>, word: &str, limit: usize) -> Result<Vec<Mentioned>, StoreError> {
     let sql = "SELECT site.site, stream.agent, stream.epoch, event.key, coalesce(resolved.bytes, fact.bytes),
-                   event.received_at FROM mention
+                   event.received_at, event.ledger IS NOT NULL FROM mention
                JOIN stream ON stream.no = mention.event >> 40 JOIN site ON site.no = stream.site
                JOIN event ON event.site = stream.site AND event.key = mention.event
                JOIN fact ON fact.site = event.site AND fact.key = event.key AND fact.received_at = event.received_at
                LEFT JOIN resolved ON resolved.event = event.key
                WHERE mention.word = $1 ORDER BY event.received_at, event.key LIMIT $2";
     let mentioned = |row: &postgres::Row| {
-        Ok(Mentioned {
-            site: text(row, 0)?,
-            movement: movement_id(row, 1)?,
-            event: event(row, 4)?,
-            received_at_ms: get(row, 5)?,
-        })
+        let event = event(row, 4)?;
+        let applied = get::<bool>(row, 6)? || matches!(event.body, Body::Handling(_));
+        let (site, movement, received_at_ms) = (text(row, 0)?, movement_id(row, 1)?, get(row, 5)?);
+        Ok(Mentioned { site, movement, event, received_at_ms, applied })
     };
     let rows = tx.query(READING, sql, &[&super::column::clean(word), &(limit as i64)])?;
     rows.iter().map(mentioned).collect()

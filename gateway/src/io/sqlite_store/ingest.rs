@@ -6,7 +6,7 @@ use stockwire_protocol::{AgentId, Digest, Epoch, LocationId, Quantity, Sequence,
 use super::schema::ITEM_ROWS_STRETCH;
 use super::{
     SqliteStore, bump, codes, database, digest, disposition, disposition_text, epoch, event_key, find_event,
-    letters, lot_text, meta, optional, tasks, text, uom,
+    letters, lot_text, meta, optional, orders, tasks, text, uom,
 };
 use crate::catalogue::{ItemNo, PlaceNo};
 use crate::ingest::{
@@ -221,6 +221,7 @@ pub(super) fn write(tx: &Transaction<'_>, writes: &Writes) -> Result<Vec<Negativ
     for mention in &writes.mentions {
         insert.execute((&mention.word, keys.get(mention.event).copied())).map_err(database(WRITING))?;
     }
+    orders::wake(tx, writes.mentions.iter().map(|mention| mention.word.as_str()), applied)?;
     for letter in &writes.dead_letters {
         letters::add(tx, at, letter)?;
     }

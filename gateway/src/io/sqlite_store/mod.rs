@@ -19,6 +19,7 @@ mod ingest;
 mod leases;
 mod letters;
 mod offers;
+mod orders;
 mod picture;
 mod postings;
 mod queries;
@@ -35,7 +36,7 @@ mod tests;
 /// How long a statement waits for another process (a command on the same file) before it is [`StoreError::Busy`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements kept compiled: all that exist here, with room.
-const STATEMENTS_MAX: usize = 160;
+const STATEMENTS_MAX: usize = 200;
 /// Pages kept in memory, in KiB: the hot end of every b-tree of a site with a million balances.
 const CACHE_KIB: i64 = 64 * 1024;
 /// Write-ahead pages between checkpoints: 16 MiB, so that a burst of ingest is not interrupted every few groups,

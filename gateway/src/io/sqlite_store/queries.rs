@@ -2,7 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use stockwire_protocol::cbor::Message;
-use stockwire_protocol::{ChannelId, Event, ItemId, LocationId, MovementId, Quantity, Sequence, SiteId, Sku};
+use stockwire_protocol::{
+    Body, ChannelId, Event, ItemId, LocationId, MovementId, Quantity, Sequence, SiteId, Sku,
+};
 
 use super::catalogue::{channels, each};
 use super::escrow::is_strict;
@@ -379,7 +381,7 @@ pub(super) fn mentioning(
 ) -> Result<Vec<Mentioned>, StoreError> {
     let sql =
         "SELECT stream.site, stream.agent, stream.epoch, event.key, coalesce(resolved.bytes, event.bytes),
-                   event.received_at FROM mention
+                   event.received_at, event.ledger IS NOT NULL FROM mention
                JOIN event ON event.key = mention.event JOIN stream ON stream.no = event.key >> 40
                LEFT JOIN resolved ON resolved.event = event.key
                WHERE mention.word = ?1 ORDER BY event.received_at, event.key LIMIT ?2";
@@ -391,12 +393,9 @@ pub(super) fn mentioning(
                 epoch: epoch(row, 2)?,
                 sequence: event_parts(row.get(3)?).1,
             };
-            Ok(Mentioned {
-                site: text(row, 0)?,
-                movement,
-                event: event(row, 4)?,
-                received_at_ms: row.get(5)?,
-            })
+            let event = event(row, 4)?;
+            let applied = row.get::<_, bool>(6)? || matches!(event.body, Body::Handling(_));
+            Ok(Mentioned { site: text(row, 0)?, movement, event, received_at_ms: row.get(5)?, applied })
         })
         .and_then(Iterator::collect)
         .map_err(database(READING))

@@ -3,7 +3,7 @@
 use stockwire_protocol::{Catalogue, ChannelId, ItemId, ItemRules, LocationId, MovementId, SiteId, Sku};
 
 use super::{
-    Connected, books, catalogue, codes, ingest, letters, meta, picture, postings, queries, reconcile,
+    Connected, books, catalogue, codes, ingest, letters, meta, orders, picture, postings, queries, reconcile,
     reservations, tasks,
 };
 use crate::briefing::{Delta, Mark, Marks, Picture};
@@ -11,12 +11,13 @@ use crate::catalogue::{ErpId, Index, Item, Site};
 use crate::code::Alias;
 use crate::dead_letter::{DeadLetter, DeadLetterId};
 use crate::ingest::KnownEvent;
+use crate::order::{Door, Entry, Head, OrderKey};
 use crate::posting::PostingBatch;
 use crate::reconcile::{KnownLine, Snapshot};
 use crate::reservation::{self, Quota, Reservation, Shortage};
 use crate::store::{
     ApiKeyRow, BooksReport, Changes, Cursor, DeadLetterQuery, DeviceRow, Gauges, Mentioned, MovementQuery,
-    MovementRow, OfferQuery, OfferRow, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
+    MovementRow, OfferQuery, OfferRow, OrderQuery, Page, Reader, StockQuery, StockRow, StoreError, TaskQuery,
 };
 use crate::task::{TaskName, TaskRow};
 use crate::trace::{Thread, TraceKey};
@@ -136,6 +137,28 @@ impl<T: Connected> Reader for T {
 
     fn books_are_open(&self, erp: &ErpId) -> Result<bool, StoreError> {
         books::are_open(self.connection(), erp)
+    }
+
+    fn order(&self, order: &OrderKey) -> Result<Vec<Entry>, StoreError> {
+        orders::rows(self.connection(), order)
+    }
+
+    fn orders(&self, query: &OrderQuery) -> Result<Page<Head>, StoreError> {
+        orders::list(self.connection(), query)
+    }
+
+    fn due_orders(
+        &self,
+        now_ms: i64,
+        door: Door,
+        channel: Option<&ChannelId>,
+        limit: usize,
+    ) -> Result<Vec<OrderKey>, StoreError> {
+        orders::due(self.connection(), now_ms, door, channel, limit)
+    }
+
+    fn orders_through(&self, channel: &ChannelId) -> Result<Option<i64>, StoreError> {
+        orders::through(self.connection(), channel)
     }
 
     fn reconcile_snapshot(&self, erp: &ErpId) -> Result<Snapshot, StoreError> {

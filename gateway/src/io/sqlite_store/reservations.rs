@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Row, params};
 use stockwire_protocol::{AccountId, ChannelId, ItemId, Quantity, SiteId, Uom};
 
 use super::codes::{item_no, site_no};
 use super::escrow::count_taken;
 use super::{PLACE_AT, SqliteStore, database, optional, page_rows, snapshot, text, unreadable, uom};
+use crate::order::Writes;
 use crate::reservation::{
     self, End, Ended, Entry, Firmness, Known, OrderKey, Priority, Query, Quota, Refused, Request,
     Reservation, Resolution, SHORTAGES_MAX, Shelf, Shortage, Step,
@@ -54,31 +55,7 @@ impl SqliteStore {
                 Ok(fresh) => fresh,
                 Err(refused) => return Ok(Err(refused)),
             };
-            let until = match request.firmness {
-                Firmness::Soft { until_ms } => Some(until_ms),
-                Firmness::Hard => None,
-            };
-            let (channel, order) = (request.order.channel.as_str(), request.order.order.as_str());
-            let account = request.account.as_ref().map(AccountId::as_str);
-            let sql = "INSERT INTO reservation (channel, order_id, line, site, attempt, item, steps, account, priority, until, at)
-                       SELECT ?1, ?2, ?3, ?4, count(*), ?5, ?6, ?7, ?8, ?9, ?10 FROM reservation
-                       WHERE channel = ?1 AND order_id = ?2 AND line = ?3 AND site = ?4";
-            let mut insert = tx.prepare_cached(sql).map_err(database(RESERVING))?;
-            let sql = "INSERT INTO pending VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4, ?5)";
-            let mut hold = tx.prepare_cached(sql).map_err(database(RESERVING))?;
-            for line in &fresh {
-                let (item, site) = numbers.get(&(line.item.clone(), line.site.clone())).ok_or_else(|| {
-                    StoreError::Corrupt { what: "a granted line was not asked for".into() }
-                })?;
-                let (number, steps) = (line.line, line.quantity.steps);
-                let priority = request.priority.get();
-                insert
-                    .execute(params![channel, order, number, site, item, steps, account, priority, until, now_ms])
-                    .map_err(database(RESERVING))?;
-                hold.execute(params![item, site, channel, steps, until]).map_err(database(RESERVING))?;
-                count_taken(tx, *item, channel, steps)?;
-                stale(tx, now_ms, *item)?;
-            }
+            hold(tx, now_ms, &request, &fresh, &numbers)?;
             of_order(tx, &request.order).map(Ok)
         })
     }
@@ -159,6 +136,82 @@ impl SqliteStore {
             Ok(changed)
         })
     }
+}
+
+/// Numbers of items and sites.
+type Numbers = BTreeMap<(ItemId, SiteId), (i64, i64)>;
+
+fn hold(
+    tx: &Connection,
+    now_ms: i64,
+    request: &Request,
+    fresh: &[reservation::Line],
+    numbers: &Numbers,
+) -> Result<(), StoreError> {
+    let until = match request.firmness {
+        Firmness::Soft { until_ms } => Some(until_ms),
+        Firmness::Hard => None,
+    };
+    let (channel, order) = (request.order.channel.as_str(), request.order.order.as_str());
+    let account = request.account.as_ref().map(AccountId::as_str);
+    let sql = "INSERT INTO reservation (channel, order_id, line, site, attempt, item, steps, account, priority, until, at)
+               SELECT ?1, ?2, ?3, ?4, count(*), ?5, ?6, ?7, ?8, ?9, ?10 FROM reservation
+               WHERE channel = ?1 AND order_id = ?2 AND line = ?3 AND site = ?4";
+    let mut insert = tx.prepare_cached(sql).map_err(database(RESERVING))?;
+    let sql = "INSERT INTO pending VALUES (last_insert_rowid(), ?1, ?2, ?3, ?4, ?5)";
+    let mut hold = tx.prepare_cached(sql).map_err(database(RESERVING))?;
+    for line in fresh {
+        let (item, site) = numbers
+            .get(&(line.item.clone(), line.site.clone()))
+            .ok_or_else(|| StoreError::Corrupt { what: "a granted line was not asked for".into() })?;
+        let (number, steps) = (line.line, line.quantity.steps);
+        let priority = request.priority.get();
+        insert
+            .execute(params![channel, order, number, site, item, steps, account, priority, until, now_ms])
+            .map_err(database(RESERVING))?;
+        hold.execute(params![item, site, channel, steps, until]).map_err(database(RESERVING))?;
+        count_taken(tx, *item, channel, steps)?;
+        stale(tx, now_ms, *item)?;
+    }
+    Ok(())
+}
+
+/// What working on an order holds and ends, already decided by what [`current_shelf`] and [`of_order`] said.
+pub(super) fn keep_of_order(
+    tx: &Connection,
+    now_ms: i64,
+    order: &OrderKey,
+    writes: &Writes,
+) -> Result<(), StoreError> {
+    if !writes.reserve.is_empty() {
+        let mut numbers = Numbers::new();
+        for line in &writes.reserve {
+            let key = (line.item.clone(), line.site.clone());
+            numbers.insert(key, (item_no(tx, &line.item)?, site_no(tx, &line.site)?));
+        }
+        let (order, account) = (order.clone(), writes.account.clone());
+        let (priority, firmness, lines) = (Priority::ORDINARY, Firmness::Hard, writes.reserve.clone());
+        hold(tx, now_ms, &Request { order, account, priority, firmness, lines }, &writes.reserve, &numbers)?;
+    }
+    if writes.ends.is_empty() {
+        return Ok(());
+    }
+    let held = of_order(tx, order)?;
+    for end in &writes.ends {
+        let hold = held.iter().find(|held| held.line.line == end.number && held.line.site == end.site);
+        let hold = hold.filter(|hold| end.steps <= hold.pending()).ok_or_else(|| StoreError::Corrupt {
+            what: format!("allocation {} at {} does not hold what is to end", end.number, end.site),
+        })?;
+        let entry = Entry { reservation: hold.id, step: Step::End(end.end), steps: end.steps };
+        append(tx, now_ms, &end.key, &[entry])?;
+    }
+    Ok(())
+}
+
+/// What an order is compared with; soft holds there whose time is up are ended first.
+pub(super) fn current_shelf(tx: &Connection, now_ms: i64, item: i64, site: i64) -> Result<Shelf, StoreError> {
+    end_due(tx, now_ms, "item = ?2 AND site = ?3", params![now_ms, item, site])?;
+    shelf(tx, item, site)
 }
 
 /// The unit an item is booked in.
@@ -249,7 +302,7 @@ pub(super) fn quotas(connection: &Connection) -> Result<Vec<Quota>, StoreError> 
 
 /// Ends soft holds whose time is up, among those that `condition` names (`?1` is now). Returns how many.
 fn end_due(
-    tx: &Transaction<'_>,
+    tx: &Connection,
     now_ms: i64,
     condition: &str,
     values: impl rusqlite::Params,
@@ -264,7 +317,7 @@ fn end_due(
 }
 
 /// Adds entries and brings the projection along.
-fn append(tx: &Transaction<'_>, now_ms: i64, key: &str, entries: &[Entry]) -> Result<(), StoreError> {
+fn append(tx: &Connection, now_ms: i64, key: &str, entries: &[Entry]) -> Result<(), StoreError> {
     let mut insert = tx
         .prepare_cached("INSERT INTO reservation_entry VALUES (?1, ?2, ?3, ?4, ?5)")
         .map_err(database(RESOLVING))?;
@@ -315,7 +368,7 @@ fn step_name(step: Step) -> &'static str {
     }
 }
 
-fn of_order(connection: &Connection, order: &OrderKey) -> Result<Vec<Reservation>, StoreError> {
+pub(super) fn of_order(connection: &Connection, order: &OrderKey) -> Result<Vec<Reservation>, StoreError> {
     let condition = "WHERE reservation.channel = ?1 AND reservation.order_id = ?2 ORDER BY reservation.id";
     select(connection, condition, params![order.channel.as_str(), order.order.as_str()])
 }

@@ -6,7 +6,7 @@ use super::{database, pragma_text};
 use crate::store::StoreError;
 
 /// One step forward each; the position is the version it leads to. A step that was released is never edited.
-const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// Bits of an event's key that hold its sequence: a journal of a million scans a second lasts twelve days, one of
 /// a hundred a second 350 years. The other 23 number the streams: eight million journals.
@@ -384,6 +384,58 @@ CREATE TABLE taken (
 INSERT INTO taken SELECT item, channel, sum(steps - coalesce((SELECT sum(entry.steps) FROM reservation_entry AS entry
         WHERE entry.reservation = reservation.id AND entry.step IN ('voided', 'expired')), 0))
     FROM reservation GROUP BY item, channel;
+";
+
+/// Version 4: orders.
+const V4: &str = "
+-- How each order stands; follows from its rows.
+CREATE TABLE order_head (
+    no INTEGER PRIMARY KEY,
+    channel TEXT NOT NULL,
+    order_id TEXT NOT NULL,             -- the channel's
+    code TEXT NOT NULL,                 -- what people call it
+    reference TEXT NOT NULL UNIQUE,     -- what the warehouse calls it
+    stage TEXT NOT NULL,
+    attention TEXT,                     -- NULL: nobody need look
+    placed_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    currency TEXT NOT NULL,
+    gross INTEGER NOT NULL,             -- minor units
+    desk_due INTEGER,                   -- when it is to be looked at; NULL: when something comes
+    erp_due INTEGER,
+    channel_due INTEGER,
+    UNIQUE (channel, order_id)
+) STRICT;
+CREATE INDEX order_head_desk ON order_head (desk_due) WHERE desk_due IS NOT NULL;
+CREATE INDEX order_head_erp ON order_head (erp_due) WHERE erp_due IS NOT NULL;
+CREATE INDEX order_head_channel ON order_head (channel, channel_due) WHERE channel_due IS NOT NULL;
+
+-- What happened to it; never updated.
+CREATE TABLE order_row (
+    order_no INTEGER NOT NULL REFERENCES order_head,
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    said_by TEXT NOT NULL,
+    fact TEXT NOT NULL,                 -- JSON
+    PRIMARY KEY (order_no, sequence)
+) STRICT, WITHOUT ROWID;
+
+-- Words by which the warehouse's facts find it.
+CREATE TABLE order_watch (
+    word TEXT NOT NULL,
+    order_no INTEGER NOT NULL,
+    PRIMARY KEY (word, order_no)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE order_cursor (channel TEXT PRIMARY KEY, through INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE order_delivery (
+    no INTEGER PRIMARY KEY,
+    channel TEXT NOT NULL,
+    id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    UNIQUE (channel, id)
+) STRICT;
 ";
 
 /// Brings the database to this build's version, each step in a transaction of its own.

@@ -242,38 +242,50 @@ impl SqliteStore {
         site: &SiteId,
         task: &Task,
     ) -> Result<TaskRow, StoreError> {
-        task::check(task).map_err(|reason| StoreError::Refused { reason })?;
         self.write(WRITING, |tx| {
+            put(tx, at_ms, site, task)?;
             let name = TaskName { site: site.clone(), id: task.id.clone(), kind: task.kind };
-            let no = site_no(tx, site)?;
-            let lines = check_places(tx, (no, site), task)?;
-            let before = find(tx, &name)?.map(|head| whole(tx, head)).transpose()?;
-            let asked = Task { lines: lines.iter().map(|(line, _)| line.clone()).collect(), ..task.clone() };
-            let is_live = before.as_ref().is_some_and(|before| before.known.state != TaskState::Withdrawn);
-            if !(is_live && before.as_ref().is_some_and(|before| before.asked == asked)) {
-                put_lines(tx, at_ms, (no, &name), &asked, &lines)?;
-                if !is_live {
-                    let tallies = earlier(tx, no, &name)?;
-                    put_tallies(tx, no, &name, tallies.iter())?;
-                }
-                let now = whole(tx, must(find(tx, &name)?)?)?.known;
-                let done = task::is_done(name.kind, &now.asks, &now.tallies);
-                let state = if done { TaskState::Done } else { TaskState::Open };
-                settle(tx, at_ms, (no, &name), state)?;
-                check_room(tx, (no, site))?;
-            }
             row(tx, must(find(tx, &name)?)?)
         })
     }
 
     pub(super) fn withdraw(&mut self, at_ms: i64, name: &TaskName) -> Result<bool, StoreError> {
-        self.write(WRITING, |tx| match find(tx, name)? {
-            Some(head) if head.state != TaskState::Withdrawn => {
-                settle(tx, at_ms, (head.site, name), TaskState::Withdrawn)?;
-                Ok(true)
-            }
-            Some(_) | None => Ok(false),
-        })
+        self.write(WRITING, |tx| take_back(tx, at_ms, name))
+    }
+}
+
+/// Asks for a task within a transaction.
+pub(super) fn put(tx: &Connection, at_ms: i64, site: &SiteId, task: &Task) -> Result<(), StoreError> {
+    task::check(task).map_err(|reason| StoreError::Refused { reason })?;
+    let name = TaskName { site: site.clone(), id: task.id.clone(), kind: task.kind };
+    let no = site_no(tx, site)?;
+    let lines = check_places(tx, (no, site), task)?;
+    let before = find(tx, &name)?.map(|head| whole(tx, head)).transpose()?;
+    let asked = Task { lines: lines.iter().map(|(line, _)| line.clone()).collect(), ..task.clone() };
+    let is_live = before.as_ref().is_some_and(|before| before.known.state != TaskState::Withdrawn);
+    if is_live && before.as_ref().is_some_and(|before| before.asked == asked) {
+        return Ok(());
+    }
+    put_lines(tx, at_ms, (no, &name), &asked, &lines)?;
+    if !is_live {
+        let tallies = earlier(tx, no, &name)?;
+        put_tallies(tx, no, &name, tallies.iter())?;
+    }
+    let now = whole(tx, must(find(tx, &name)?)?)?.known;
+    let done = task::is_done(name.kind, &now.asks, &now.tallies);
+    let state = if done { TaskState::Done } else { TaskState::Open };
+    settle(tx, at_ms, (no, &name), state)?;
+    check_room(tx, (no, site))
+}
+
+/// Withdraws a task within a transaction. `false` = there is none, or it was withdrawn before.
+pub(super) fn take_back(tx: &Connection, at_ms: i64, name: &TaskName) -> Result<bool, StoreError> {
+    match find(tx, name)? {
+        Some(head) if head.state != TaskState::Withdrawn => {
+            settle(tx, at_ms, (head.site, name), TaskState::Withdrawn)?;
+            Ok(true)
+        }
+        Some(_) | None => Ok(false),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::dead_letter::{DeadLetterId, NewDeadLetter};
 use crate::ingest::{Known, Need, Negative, Writes};
 use crate::lease::{Grant, Taken};
 use crate::ledger::OpeningLine;
+use crate::order::{Known as OrderKnown, Need as OrderNeed, Writes as OrderWrites};
 use crate::posting::{BatchResult, PostingBatch};
 use crate::reservation::{Refused, Request, Reservation, Resolution};
 use crate::store::{ApiKeyRow, Store, StoreError};
@@ -85,6 +86,23 @@ impl Store for SqliteStore {
 
     fn expire_reservations(&mut self, now_ms: i64) -> Result<usize, StoreError> {
         self.expire_due(now_ms)
+    }
+
+    fn work_order(
+        &mut self,
+        now_ms: i64,
+        need: &OrderNeed,
+        decide: &mut dyn FnMut(&OrderKnown) -> OrderWrites,
+    ) -> Result<(), StoreError> {
+        self.work(now_ms, need, decide)
+    }
+
+    fn put_orders_through(&mut self, channel: &ChannelId, through_ms: i64) -> Result<(), StoreError> {
+        self.put_through(channel, through_ms)
+    }
+
+    fn note_delivery(&mut self, at_ms: i64, channel: &ChannelId, id: &str) -> Result<bool, StoreError> {
+        self.note_order_delivery(at_ms, channel, id)
     }
 
     fn put_quota(

@@ -23,6 +23,7 @@ pub(crate) mod ingest;
 pub(crate) mod leases;
 pub(crate) mod letters;
 pub(crate) mod offers;
+pub(crate) mod orders;
 pub(crate) mod postings;
 pub(crate) mod property;
 pub(crate) mod queries;
@@ -84,6 +85,10 @@ macro_rules! suite {
             escrow: what_is_there_is_divided, an_order_counts_against_what_its_channel_was_told,
                 a_lost_number_stays_in_escrow, a_lower_number_frees_after_the_lag_window,
                 what_does_not_fit_any_more_is_not_sent, an_item_says_whether_it_is_sold_strictly;
+            orders: an_order_is_captured_once, two_orders_for_the_last_piece_end_in_one_shipment_and_one_backorder,
+                what_the_warehouse_does_wakes_its_order, steps_outside_are_due_at_their_door,
+                a_refused_write_keeps_nothing, orders_are_listed_without_hole_or_repeat,
+                a_channel_is_read_on_from_where_it_was_read_to;
             property: any_order_of_arrival_gives_the_same_books;
         );
     };
