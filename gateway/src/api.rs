@@ -2,8 +2,11 @@
 
 mod body;
 mod code;
+mod csv;
+mod fresh;
 mod json;
 mod openapi;
+mod pace;
 mod problem;
 mod read;
 mod reservation;
@@ -14,6 +17,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
@@ -32,6 +36,7 @@ use crate::metrics::Metrics;
 use crate::order::round::Book;
 use crate::store::{Reader, Store};
 
+pub use pace::Pace;
 pub use problem::Problem;
 
 /// Largest request body: a task with all the lines that it may have.
@@ -57,6 +62,8 @@ pub struct Api {
     pub orders: Arc<Book>,
     /// The secrets of channels' webhooks.
     pub webhooks: BTreeMap<ChannelId, Secret>,
+    /// How often each key may ask.
+    pub pace: Pace,
 }
 
 /// What a handler asks of the run loop.
@@ -107,6 +114,13 @@ pub(crate) struct Route {
     /// Name of the schema of a good answer.
     pub(crate) answer: &'static str,
     handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+impl Route {
+    /// Whether it answers with rows, page by page, that can be had as one table too.
+    pub(crate) fn is_table(&self) -> bool {
+        self.method == "get" && self.answer.ends_with("Page")
+    }
 }
 
 const LIMIT: (&str, &str, &str) = ("limit", "query", "rows wanted, 1 to 500");
@@ -450,10 +464,17 @@ pub(crate) static ROUTES: &[Route] = &[
 pub fn router(api: Arc<Api>) -> Router {
     let mut guarded = Router::new();
     for route in ROUTES {
-        guarded = guarded.route(route.path, (route.handler)());
+        let mut handler = (route.handler)();
+        if route.is_table() {
+            let columns = openapi::columns(route.answer);
+            let export = move |request: Request, next: Next| csv::export(columns.clone(), request, next);
+            handler = handler.layer(middleware::from_fn(export));
+        }
+        guarded = guarded.route(route.path, handler);
     }
     let guarded = guarded
         .route("/metrics", get(metrics))
+        .layer(middleware::from_fn(fresh::tag))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate));
     Router::new()
         .merge(guarded)
@@ -482,7 +503,10 @@ async fn authenticate(State(api): State<Arc<Api>>, request: Request, next: Next)
     };
     let hash: [u8; 32] = Sha256::digest(secret.trim()).into();
     match api.store.call(move |store| store.use_api_key(crate::io::unix_ms(), &hash)).await {
-        Ok(Some(_)) => next.run(request).await,
+        Ok(Some(key)) => match api.pace.take(&key.name, Instant::now()) {
+            Ok(()) => next.run(request).await,
+            Err(wait) => Problem::too_many(wait).into_response(),
+        },
         Ok(None) => Problem::unauthorized("this API key is unknown or revoked").into_response(),
         Err(fault) => Problem::from(fault).into_response(),
     }

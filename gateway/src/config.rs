@@ -49,6 +49,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Whether requests from this machine need no key.
     pub trust_loopback: bool,
+    /// Requests a second that each key may send.
+    pub requests_per_s: u32,
 }
 
 /// `[mqtt]`
@@ -270,15 +272,20 @@ fn or<'t, T>(
     if section.has(key) { reader.parse(section, key, parse) } else { Some(default) }
 }
 
+/// What a busy integration asks, and a hundredth of what the gateway answers.
+const REQUESTS_PER_S: u32 = 100;
+
 fn http<'t>(reader: &mut Reader<'t>, root: &mut Section<'t>) -> Option<Http> {
     let listen = SocketAddr::from(([127, 0, 0, 1], 8480));
     let Some(mut section) = reader.section(root, "http") else {
-        return Some(Http { listen, trust_loopback: true });
+        return Some(Http { listen, trust_loopback: true, requests_per_s: REQUESTS_PER_S });
     };
     let listen = or(reader, &mut section, "listen", listen, address);
     let trust_loopback = reader.boolean(&mut section, "trust_loopback", true);
+    let default = i64::from(REQUESTS_PER_S);
+    let requests_per_s = reader.integer(&mut section, "requests_per_s", (1, 100_000), default) as u32;
     reader.end(section);
-    Some(Http { listen: listen?, trust_loopback })
+    Some(Http { listen: listen?, trust_loopback, requests_per_s })
 }
 
 fn mqtt<'t>(reader: &mut Reader<'t>, root: &mut Section<'t>) -> Option<Mqtt> {

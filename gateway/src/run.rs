@@ -126,6 +126,7 @@ pub async fn run(config: Config) -> Result<()> {
         trust_loopback: config.http.trust_loopback,
         orders: Arc::clone(&book),
         webhooks: senders::webhook_secrets(&config)?,
+        pace: api::Pace::new(config.http.requests_per_s),
     });
     let mut tasks = JoinSet::new();
     let mut http_stop = stopping.clone();

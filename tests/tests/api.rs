@@ -201,6 +201,9 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
                 let value: Value = serde_json::from_str(&text).unwrap();
                 fits(&document, &schema["schema"], &value, path).unwrap();
             }
+            if !operation["responses"]["200"]["content"]["text/csv"].is_null() {
+                is_one_table(&client, &url, &text).await;
+            }
         }
     }
     assert!(asked > 12, "{asked} operations");
@@ -216,6 +219,27 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
     fits(&document, &document["components"]["schemas"]["Problem"], &problem, "problem").unwrap();
     assert_eq!(problem["field"], "site");
     tokio::task::block_in_place(|| site.stop()).unwrap();
+}
+
+/// The same as one table, with the names and rows of the page; and nothing when nothing has changed.
+async fn is_one_table(client: &reqwest::Client, url: &str, page: &str) {
+    let page: Value = serde_json::from_str(page).unwrap();
+    assert!(page["next"].is_null(), "{url}: the page is all there is");
+    let table = client.get(url).header("accept", "text/csv").send().await.unwrap().text().await.unwrap();
+    let rows = page["rows"].as_array().unwrap();
+    assert!(table.lines().count() > rows.len(), "{url}: a line of names and each row, in {table}");
+    if let Some(row) = rows.first() {
+        let names: Vec<&str> = table.lines().next().unwrap().split(',').collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, row.as_object().unwrap().keys().collect::<Vec<_>>(), "{url}");
+    }
+    let first = client.get(url).send().await.unwrap();
+    let tag = first.headers()["etag"].to_str().unwrap().to_owned();
+    let again = client.get(url).header("if-none-match", &tag).send().await.unwrap();
+    // A device's time of day may have moved on meanwhile.
+    let moved = again.headers()["etag"] != tag.as_str();
+    assert!(moved || again.status() == 304, "{url}: {}", again.status());
 }
 
 /// Publishes bytes that are no message, under the agent's name.

@@ -35,6 +35,11 @@ pub(super) fn document() -> Value {
                     "schema": {"$ref": "#/components/schemas/Problem"}}}},
             },
         });
+        if route.is_table() {
+            operation["responses"]["200"]["content"]["text/csv"] = json!({"schema": {"type": "string",
+                "description": "All rows, whatever limit and after say, by Accept: text/csv or format=csv. RFC 4180; lists \
+                    and objects as JSON; a text that a spreadsheet would take for a formula has a ' before it."}});
+        }
         if !route.body.is_empty() {
             operation["requestBody"] = json!({"required": true, "content": {"application/json": {
                 "schema": {"$ref": format!("#/components/schemas/{}", route.body)}}}});
@@ -53,6 +58,14 @@ pub(super) fn document() -> Value {
             "schemas": schemas(),
         },
     })
+}
+
+/// The fields of the rows of a page, in their order.
+pub(super) fn columns(page: &str) -> Vec<String> {
+    let row = page.strip_suffix("Page").unwrap_or(page);
+    let fields = &schemas()[row]["required"];
+    let names = fields.as_array().into_iter().flatten().filter_map(Value::as_str);
+    names.map(str::to_owned).collect()
 }
 
 /// `get /v1/dead-letters/{id}` is `get_dead_letters_id`.
@@ -463,6 +476,14 @@ mod tests {
             let name = reference.split('"').next().unwrap();
             assert!(!document["components"]["schemas"][name].is_null(), "no schema {name}");
         }
+    }
+
+    #[test]
+    fn every_table_has_columns() {
+        for route in ROUTES.iter().filter(|route| route.is_table()) {
+            assert!(!columns(route.answer).is_empty(), "{}", route.path);
+        }
+        assert_eq!(columns("QuotaPage")[..3], ["account", "item", "site"]);
     }
 
     #[test]
