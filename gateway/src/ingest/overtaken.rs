@@ -10,10 +10,11 @@ use std::time::Duration;
 use stockwire_protocol::{Ack, AgentId, Epoch, Refusal, Sequence, SiteId};
 
 /// How long a batch waits for the one before it while nothing of its stream is written anywhere: many times what another
-/// gateway needs for a group, and far below the time after which an agent sends again by itself.
-pub const OVERTAKEN_WAIT: Duration = Duration::from_secs(1);
-/// How soon it is looked at again when nothing else comes: about what a group takes.
-pub const OVERTAKEN_AGAIN: Duration = Duration::from_millis(20);
+/// gateway needs for a group, even behind another on a busy machine, and far below the time after which an agent sends
+/// again by itself.
+pub const OVERTAKEN_WAIT: Duration = Duration::from_secs(3);
+/// How soon it is looked at again when nothing else comes: about what a group takes. Each look is a transaction.
+pub const OVERTAKEN_AGAIN: Duration = Duration::from_millis(50);
 /// Messages that wait, at most: a window of four batches for each of some dozen agents at once. What comes on top of
 /// them is told of its gap.
 pub const OVERTAKEN_MAX: usize = 64;
@@ -190,14 +191,14 @@ mod tests {
     fn a_stream_that_stands_still_has_a_gap() {
         let overtaken = &mut Overtaken::default();
         check(overtaken, 0, &["box-1/9"], &[("box-1", 4, GAP)], (&[], &[], &["box-1/9"]));
-        check(overtaken, 900, &[], &[("box-1", 4, GAP)], (&[], &[], &["box-1/9"]));
+        check(overtaken, 2_900, &[], &[("box-1", 4, GAP)], (&[], &[], &["box-1/9"]));
         // Another gateway has written something.
-        check(overtaken, 1_100, &["box-1/10"], &[("box-1", 5, GAP)], (&[], &[], &["box-1/10", "box-1/9"]));
-        check(overtaken, 2_000, &[], &[("box-1", 5, GAP)], (&[], &[], &["box-1/10", "box-1/9"]));
+        check(overtaken, 3_100, &["box-1/10"], &[("box-1", 5, GAP)], (&[], &[], &["box-1/10", "box-1/9"]));
+        check(overtaken, 6_000, &[], &[("box-1", 5, GAP)], (&[], &[], &["box-1/10", "box-1/9"]));
         let told = [("box-1", 5, GAP)];
-        check(overtaken, 2_100, &[], &told, (&["box-1/10", "box-1/9"], &told, &[]));
+        check(overtaken, 6_100, &[], &told, (&["box-1/10", "box-1/9"], &told, &[]));
         // The next one is given time anew.
-        check(overtaken, 2_200, &["box-1/9"], &told, (&[], &[], &["box-1/9"]));
+        check(overtaken, 6_200, &["box-1/9"], &told, (&[], &[], &["box-1/9"]));
     }
 
     #[test]
