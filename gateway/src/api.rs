@@ -6,11 +6,13 @@ mod csv;
 mod fresh;
 mod json;
 mod openapi;
+mod order;
 mod pace;
 mod problem;
 mod read;
 mod reservation;
 mod task;
+mod webhook;
 mod write;
 
 use std::collections::BTreeMap;
@@ -132,6 +134,11 @@ const TASK: &[(&str, &str, &str)] = &[
     ("kind", "path", "pick, receive, announced, count or replenish"),
     ("task", "path", "number of the task"),
 ];
+
+const ORDER: &[(&str, &str, &str)] =
+    &[("channel", "path", "name of the channel"), ("order", "path", "the channel's id of the order")];
+/// The one door below `/v1` that is opened by a signature and not by a key.
+const WEBHOOK: &str = "/v1/channels/{channel}/webhook";
 
 /// Everything below `/v1`. The router and the OpenAPI document are both made from it, so they cannot differ.
 pub(crate) static ROUTES: &[Route] = &[
@@ -331,6 +338,112 @@ pub(crate) static ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/v1/orders",
+        summary: "How orders stand, the newest first",
+        parameters: &[
+            ("channel", "query", "only this channel"),
+            ("order", "query", "only what is called so: by people, in the warehouse or by its channel"),
+            ("stage", "query", "only what is so far"),
+            ("attention", "query", "true: only what a person must look at"),
+            LIMIT,
+            AFTER,
+        ],
+        body: "",
+        answer: "OrderPage",
+        handler: || get(order::list),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders",
+        summary: "Take an order in; sent twice, it is taken once, and what it says else is kept as a revision",
+        parameters: &[],
+        body: "OrderGiven",
+        answer: "CaptureOutcome",
+        handler: || post(order::capture),
+    },
+    Route {
+        method: "get",
+        path: "/v1/orders/{channel}/{order}",
+        summary: "One order with everything that happened to it",
+        parameters: ORDER,
+        body: "",
+        answer: "Order",
+        handler: || get(order::show),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders/{channel}/{order}/cancel",
+        summary: "Give an order up and take back what was begun for it; twice is once",
+        parameters: ORDER,
+        body: "OrderReason",
+        answer: "Order",
+        handler: || post(order::cancel),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders/{channel}/{order}/hold",
+        summary: "Keep an order back; what it holds, it keeps",
+        parameters: ORDER,
+        body: "OrderReason",
+        answer: "Order",
+        handler: || post(order::hold),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders/{channel}/{order}/release",
+        summary: "Let an order go on, and try anew what was refused",
+        parameters: ORDER,
+        body: "",
+        answer: "Order",
+        handler: || post(order::release),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders/{channel}/{order}/decide",
+        summary: "Answer a check of an order: pass or reject",
+        parameters: ORDER,
+        body: "OrderWord",
+        answer: "Order",
+        handler: || post(order::decide),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders/{channel}/{order}/ship",
+        summary: "Everything that is picked has left in a parcel; the same key again changes nothing",
+        parameters: ORDER,
+        body: "OrderParcel",
+        answer: "Order",
+        handler: || post(order::ship),
+    },
+    Route {
+        method: "post",
+        path: "/v1/orders/{channel}/{order}/returns",
+        summary: "Announce what will come back, and what is paid back when it is there; the same key again changes nothing",
+        parameters: ORDER,
+        body: "OrderReturn",
+        answer: "Order",
+        handler: || post(order::announce),
+    },
+    Route {
+        method: "post",
+        path: WEBHOOK,
+        summary: "A channel says that there is something to see; signed by the rules of Standard Webhooks instead of a key",
+        parameters: &[
+            ("channel", "path", "name of the channel"),
+            ("webhook-id", "header", "names the delivery: the same again changes nothing"),
+            (
+                "webhook-timestamp",
+                "header",
+                "when it was signed, seconds since 1970; at most five minutes from now",
+            ),
+            ("webhook-signature", "header", "v1, and the base64 of the HMAC-SHA256 over id.timestamp.body"),
+        ],
+        body: "",
+        answer: "WebhookOutcome",
+        handler: || post(webhook::receive),
+    },
+    Route {
+        method: "get",
         path: "/v1/quotas",
         summary: "Stock kept for accounts",
         parameters: &[],
@@ -462,7 +575,7 @@ pub(crate) static ROUTES: &[Route] = &[
 
 /// The whole door.
 pub fn router(api: Arc<Api>) -> Router {
-    let mut guarded = Router::new();
+    let (mut guarded, mut signed) = (Router::new(), Router::new());
     for route in ROUTES {
         let mut handler = (route.handler)();
         if route.is_table() {
@@ -470,7 +583,10 @@ pub fn router(api: Arc<Api>) -> Router {
             let export = move |request: Request, next: Next| csv::export(columns.clone(), request, next);
             handler = handler.layer(middleware::from_fn(export));
         }
-        guarded = guarded.route(route.path, handler);
+        match route.path {
+            WEBHOOK => signed = signed.route(route.path, handler),
+            path => guarded = guarded.route(path, handler),
+        }
     }
     let guarded = guarded
         .route("/metrics", get(metrics))
@@ -478,6 +594,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&api), authenticate));
     Router::new()
         .merge(guarded)
+        .merge(signed)
         .merge(console::routes())
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -16,6 +16,7 @@ mod price;
 pub mod round;
 mod source;
 mod standing;
+mod words;
 mod work;
 
 use std::marker::PhantomData;
@@ -25,7 +26,7 @@ use stockwire_protocol::{ItemId, Quantity, SiteId};
 use crate::exchange::{Answer, Class, Conversation, Failure, Step};
 pub use crate::reservation::OrderKey;
 
-pub use command::{Captured, Command, Refused, advance, capture, command, hold_back, steps};
+pub use command::{Captured, Command, Refused, advance, capture, command, hold_back};
 pub use content::{
     AMOUNT_MAX, Amount, Charge, Content, Currency, FieldFault, LINES_MAX, Line, LineId, Order, Party, Payment,
 };

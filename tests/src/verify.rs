@@ -238,6 +238,7 @@ fn real(stage: &Running) -> Result<u64> {
         "real_peers",
         "orders_real",
         "e2e_real",
+        "e2e_orders",
         "sheet",
     ];
     let mut arguments = vec!["test", "--locked", "--workspace", "--no-fail-fast"];

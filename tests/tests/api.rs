@@ -56,6 +56,7 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(),
             for (name, inside) in map {
                 match schema["properties"].get(name) {
                     Some(schema) => fits(document, schema, inside, &format!("{at}.{name}"))?,
+                    None if schema["additionalProperties"] == true => {}
                     None => return Err(format!("{at} has {name}, which the document does not know")),
                 }
             }
@@ -67,6 +68,19 @@ fn fits(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(),
 
 /// A plate that the site has been told of.
 const PLATE: &str = "395212340000000014";
+
+/// An order, apart from what other doors are asked for.
+const ORDER: &str = "O-1";
+/// Opened by a signature and not by a key; `tests/tests/orders.rs` has one.
+const SIGNED: &str = "/v1/channels/{channel}/webhook";
+/// Doors that make no sense for an order of which nothing was asked and nothing is picked, and that is given up by then:
+/// they say so.
+const LATER: [&str; 4] = [
+    "/v1/orders/{channel}/{order}/decide",
+    "/v1/orders/{channel}/{order}/hold",
+    "/v1/orders/{channel}/{order}/returns",
+    "/v1/orders/{channel}/{order}/ship",
+];
 
 /// A body that every door takes that wants one.
 fn sent(path: &str) -> Value {
@@ -86,6 +100,25 @@ fn sent(path: &str) -> Value {
             ]})
         }
         "/v1/reservations/{channel}/{order}/resolve" => serde_json::json!({"key": "paid", "step": "confirm"}),
+        "/v1/orders" => serde_json::json!({
+            "channel": "shop", "order": ORDER, "code": "T-1", "placed_at": "2026-11-23T10:00:00Z", "currency": "EUR",
+            "payment": "paid", "delivery": {"name": "A. Buyer", "country": "DE", "postal_code": "20457"},
+            "lines": [{"id": "1", "sku": "SKU-0001", "quantity": 1, "unit_price": 1000,
+                "amount": {"net": 1000, "tax": 190}, "tax_rate": 1900}],
+            "charges": [{"name": "carriage", "amount": {"net": 500, "tax": 95}}], "total": {"net": 1500, "tax": 285},
+        }),
+        "/v1/orders/{channel}/{order}/cancel" | "/v1/orders/{channel}/{order}/hold" => {
+            serde_json::json!({"reason": "seen in a test"})
+        }
+        "/v1/orders/{channel}/{order}/decide" => {
+            serde_json::json!({"check": "fraud", "verdict": "pass", "reason": "seen in a test"})
+        }
+        "/v1/orders/{channel}/{order}/ship" => {
+            serde_json::json!({"key": "1", "carrier": "DHL", "tracking": "JD1"})
+        }
+        "/v1/orders/{channel}/{order}/returns" => serde_json::json!({
+            "key": "R-1", "reason": "too small", "refund": 1190, "lines": [{"line": "1", "quantity": "1", "uom": "H87"}],
+        }),
         "/v1/quotas/{account}/{site}/{item}" => serde_json::json!({"quantity": "1", "uom": "H87"}),
         _ => serde_json::json!({"why": "seen in a test"}),
     }
@@ -164,7 +197,7 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
                 .replace("{item}", "SKU-0001")
                 .replace("{kind}", "pick")
                 .replace("{task}", "SO-1")
-                .replace("{order}", "SO-1")
+                .replace("{order}", if path.starts_with("/v1/orders") { ORDER } else { "SO-1" })
                 .replace("{account}", "K-1")
                 .replace("{sscc}", PLATE);
             let url = format!("{}{filled}", site.url());
@@ -182,6 +215,10 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
                 401,
                 "{method} {path}"
             );
+            if path == SIGNED {
+                asked += 1;
+                continue;
+            }
             if let Some(schema) = operation.get("requestBody") {
                 let schema = &schema["content"]["application/json"]["schema"];
                 fits(&document, schema, &sent(path), path).unwrap();
@@ -195,6 +232,13 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
                 continue;
             }
             let text = answer.text().await.unwrap();
+            if LATER.contains(&path.as_str()) {
+                assert!(status == 400 || status == 409, "{method} {path}: {status} {text}");
+                let problem = serde_json::from_str(&text).unwrap();
+                fits(&document, &document["components"]["schemas"]["Problem"], &problem, path).unwrap();
+                asked += 1;
+                continue;
+            }
             assert_eq!(status, 200, "{method} {path}: {text}");
             asked += 1;
             if let Some(schema) = schema {
@@ -218,6 +262,12 @@ async fn every_answer_is_what_the_document_says_and_nobody_enters_without_a_key(
     let problem: Value = refused.json().await.unwrap();
     fits(&document, &document["components"]["schemas"]["Problem"], &problem, "problem").unwrap();
     assert_eq!(problem["field"], "site");
+    let mut order = sent("/v1/orders");
+    order["lines"][0]["unit_price"] = (-1).into();
+    let refused = client.post(format!("{}/v1/orders", site.url())).json(&order).send().await.unwrap();
+    assert_eq!(refused.status(), 400);
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["field"], "lines[0].unit_price");
     tokio::task::block_in_place(|| site.stop()).unwrap();
 }
 

@@ -1,8 +1,10 @@
 //! The OpenAPI 3.1 document, made from the same table as the router.
 
+mod orders;
+
 use serde_json::{Map, Value, json};
 
-use super::ROUTES;
+use super::{ROUTES, WEBHOOK};
 
 /// The document.
 pub(super) fn document() -> Value {
@@ -15,10 +17,10 @@ pub(super) fn document() -> Value {
                 let kind = match *name {
                     "limit" => json!({"type": "integer", "minimum": 1, "maximum": 500}),
                     "id" => json!({"type": "integer"}),
-                    "negative" | "pending" => json!({"type": "boolean"}),
+                    "negative" | "pending" | "attention" => json!({"type": "boolean"}),
                     _ => json!({"type": "string"}),
                 };
-                json!({"name": name, "in": place, "required": *place == "path", "description": meaning, "schema": kind})
+                json!({"name": name, "in": place, "required": *place != "query", "description": meaning, "schema": kind})
             })
             .collect();
         let (kind, schema) = match route.answer {
@@ -39,6 +41,11 @@ pub(super) fn document() -> Value {
             operation["responses"]["200"]["content"]["text/csv"] = json!({"schema": {"type": "string",
                 "description": "All rows, whatever limit and after say, by Accept: text/csv or format=csv. RFC 4180; lists \
                     and objects as JSON; a text that a spreadsheet would take for a formula has a ' before it."}});
+        }
+        if route.path == WEBHOOK {
+            // Signed instead, and whatever stands in it.
+            operation["security"] = json!([]);
+            operation["requestBody"] = json!({"content": {"*/*": {"schema": {"type": "string"}}}});
         }
         if !route.body.is_empty() {
             operation["requestBody"] = json!({"required": true, "content": {"application/json": {
@@ -457,6 +464,7 @@ fn schemas() -> Value {
     for (name, fields) in answers {
         all.insert(name.into(), object(fields));
     }
+    orders::add(&mut all);
     all.insert(
         "Problem".into(),
         object(&[("type", TEXT), ("title", MAYBE), ("status", NUMBER), ("detail", TEXT), ("field", MAYBE)]),

@@ -28,6 +28,8 @@ pub(super) struct Parameters {
     pub(super) channel: Option<String>,
     pub(super) order: Option<String>,
     pub(super) pending: Option<bool>,
+    pub(super) stage: Option<String>,
+    pub(super) attention: Option<bool>,
     erp: Option<String>,
     search: Option<String>,
     pub(super) state: Option<String>,

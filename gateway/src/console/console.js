@@ -126,6 +126,39 @@ async function tasks() {
   }, 'Nothing is to be done.');
 }
 
+// Minor units have as many digits as the currency says.
+function money(minor, currency) {
+  const format = new Intl.NumberFormat(undefined, { style: 'currency', currency });
+  return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
+}
+
+async function orders() {
+  const { rows } = await get('/v1/orders?limit=50');
+  fill('orders', rows, o => {
+    const bad = ['faulted', 'held', 'checking', 'backordered', 'cancelling'].includes(o.stage);
+    const tr = row([clock(o.placed_at), o.channel, o.code,
+      { text: o.stage.replaceAll('_', ' '), kind: o.attention ? 'bad' : bad ? 'warn' : 'good' },
+      number(money(o.gross, o.currency)), { text: o.attention ?? '', kind: 'wide' }, clock(o.changed_at)]);
+    const show = () => history(o);
+    tr.title = 'Everything that happened to ' + o.code;
+    tr.tabIndex = 0;
+    tr.addEventListener('click', show);
+    tr.addEventListener('keydown', event => { if (event.key === 'Enter') show(); });
+    return tr;
+  }, 'No order yet.');
+}
+
+async function history(o) {
+  $('trace').hidden = false;
+  $('trace-key').textContent = 'order ' + o.code;
+  try {
+    const { timeline } = await get('/v1/orders/' + encodeURIComponent(o.channel) + '/' + encodeURIComponent(o.order));
+    fill('trace-rows', timeline, f => row([new Date(f.at).toLocaleString(), f.by, { text: f.text, kind: 'wide' }]), 'Nothing.');
+  } catch (fault) {
+    fill('trace-rows', [], null, fault.message);
+  }
+}
+
 async function codes() {
   const { rows } = await get('/v1/codes?limit=50');
   fill('codes', rows, c => row([c.site, { text: c.code, kind: 'wide' }, c.gtin ?? '', c.sought, number(c.events), clock(c.last_at)]),
@@ -178,7 +211,7 @@ async function start() {
       fill('movements', movements.rows, movementRow, 'No movement yet.');
       fill('offers', offers.rows, offerRow, 'No channel yet.');
       fill('devices', devices.rows, deviceRow, 'No edge box has spoken yet.');
-      await Promise.all([metrics(), letters(), tasks(), codes()]);
+      await Promise.all([metrics(), letters(), tasks(), codes(), orders()]);
       await live();
       $('live').textContent = 'connection ended';
     } catch (fault) {
@@ -192,5 +225,5 @@ async function start() {
 $('search').addEventListener('submit', event => { event.preventDefault(); if ($('key').value) trace($('key').value.trim()); });
 $('trace-close').addEventListener('click', () => { $('trace').hidden = true; });
 $('login').addEventListener('submit', event => { event.preventDefault(); secret = $('secret').value.trim(); });
-setInterval(() => { for (const look of [metrics, letters, tasks, codes]) look().catch(() => {}); }, 3000);
+setInterval(() => { for (const look of [metrics, letters, tasks, codes, orders]) look().catch(() => {}); }, 3000);
 start();

@@ -1,6 +1,6 @@
 //! What is asked about orders: by channels, which bring them, and by people and other systems through the API.
 
-use stockwire_protocol::Reference;
+use stockwire_protocol::{Quantity, Reference};
 
 use super::desk::{Desk, GATEWAY};
 use super::fact::{Duty, Fact, LineSteps, Verdict};
@@ -49,8 +49,8 @@ pub enum Command {
     Return {
         /// Names it: the same again changes nothing.
         key: String,
-        /// What, in steps of the items' own units.
-        lines: Vec<LineSteps>,
+        /// What; each line once.
+        lines: Vec<(LineId, Quantity)>,
         /// Why.
         reason: String,
         /// What is to be paid back when it is there, in minor units.
@@ -272,11 +272,13 @@ fn announce(
     desk: &mut Desk<'_>,
     by: &str,
     (key, reason): (&str, &str),
-    lines: &[LineSteps],
+    lines: &[(LineId, Quantity)],
     refund: i64,
 ) -> Result<(), Refused> {
     text("key", key)?;
     text("reason", reason)?;
+    let lines = lines.iter().map(|(line, quantity)| own_steps(desk, line, *quantity));
+    let lines: Vec<LineSteps> = lines.collect::<Result<_, _>>()?;
     if let Some(known) = desk.standing.returns.get(key) {
         return match known.lines == lines && known.refund == refund {
             true => Ok(()),
@@ -290,7 +292,7 @@ fn announce(
         let reason = format!("expected 0 to {}, got {refund}", desk.standing.order.total.gross());
         return Err(Refused::Field { field: "refund", reason });
     }
-    for part in lines {
+    for part in &lines {
         let announced: i64 = desk
             .standing
             .returns
@@ -307,8 +309,18 @@ fn announce(
         }
     }
     let (key, reason) = (key.to_owned(), reason.to_owned());
-    desk.note(by, Fact::ReturnAnnounced { key, lines: lines.to_vec(), reason, refund });
+    desk.note(by, Fact::ReturnAnnounced { key, lines, reason, refund });
     Ok(())
+}
+
+/// A quantity of a line in the steps in which the order counts it.
+fn own_steps(desk: &Desk<'_>, line: &LineId, quantity: Quantity) -> Result<LineSteps, Refused> {
+    let field = |reason: String| Refused::Field { field: "lines", reason };
+    let item = desk.standing.item(line).ok_or_else(|| field(format!("the order has no line {line}")))?;
+    let uom = desk.known.items.get(item).map(|item| item.uom);
+    let uom = uom.ok_or_else(|| field(format!("{item} is not in the catalogue")))?;
+    let own = quantity.to_uom(uom).map_err(|fault| field(format!("line {line}: {fault}")))?;
+    Ok(LineSteps { line: line.clone(), steps: own.steps })
 }
 
 fn text(field: &'static str, text: &str) -> Result<(), Refused> {
@@ -320,15 +332,4 @@ fn text(field: &'static str, text: &str) -> Result<(), Refused> {
             Err(Refused::Field { field, reason })
         }
     }
-}
-
-/// A quantity of a line in the steps in which the order counts it.
-pub fn steps(
-    known: &Known,
-    standing: &super::standing::Standing,
-    line: &LineId,
-    quantity: stockwire_protocol::Quantity,
-) -> Option<i64> {
-    let item = standing.item(line)?;
-    quantity.to_uom(known.items.get(item)?.uom).ok().map(|own| own.steps)
 }

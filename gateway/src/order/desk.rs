@@ -55,7 +55,10 @@ impl<'a> Desk<'a> {
             (None, None) => return None,
         };
         let mut pending = BTreeMap::new();
-        for held in &known.held {
+        let is_own = |held: &&crate::reservation::Reservation| {
+            standing.allocations.iter().any(|a| (a.number, &a.site) == (held.line.line, &held.line.site))
+        };
+        for held in known.held.iter().filter(is_own) {
             *pending.entry(held.line.line).or_default() += held.pending();
         }
         Some(Self { policy, known, now_ms, standing, writes, pending })

@@ -517,7 +517,7 @@ fn what_comes_back_is_paid_back_once() {
     bench.run(Duty::PostSale, done("sale 7"));
     let back = |key: &str, steps| Command::Return {
         key: key.into(),
-        lines: vec![LineSteps { line: LineId::new("a").unwrap(), steps }],
+        lines: vec![(LineId::new("a").unwrap(), Quantity::pieces(steps))],
         reason: "too small".into(),
         refund: 1_190,
     };

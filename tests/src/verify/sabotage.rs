@@ -50,6 +50,8 @@ const GATEWAY_POSTGRES: &[&str] = &[
 ];
 const GATEWAY_RESERVATIONS: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "reservation"];
+const GATEWAY_ORDERS: &[&str] =
+    &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "order"];
 const GATEWAY_LEASES: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "lease"];
 const GATEWAY_CHANNELS: &[&str] =
@@ -331,6 +333,34 @@ pub static SABOTAGES: &[Sabotage] = &[
         good: "Firmness::Soft { until_ms } if until_ms <= now_ms)",
         bad: "Firmness::Soft { until_ms } if until_ms <= now_ms && now_ms < 0)",
         proof: GATEWAY_RESERVATIONS,
+    },
+    Sabotage {
+        name: "captured twice: an order that comes again is another one",
+        file: "gateway/src/order/command.rs",
+        good: "    if desk.standing.order == *order {",
+        bad: "    if desk.standing.order == *order && known.rows.is_empty() {",
+        proof: GATEWAY_ORDERS,
+    },
+    Sabotage {
+        name: "posted twice: a pick ends more than is still held",
+        file: "gateway/src/order/desk/stock.rs",
+        good: "if where_picked { more.min(*here) } else { more }.min(*pending);",
+        bad: "if where_picked { more.min(*here) } else { more };",
+        proof: GATEWAY_ORDERS,
+    },
+    Sabotage {
+        name: "not posted: a hold stays when the goods have left the shelf",
+        file: "gateway/src/order/desk.rs",
+        good: "            self.post_holds(&before);",
+        bad: "            let _ = &before;",
+        proof: GATEWAY_ORDERS,
+    },
+    Sabotage {
+        name: "an unknown outcome is forgotten: a sale that may still come is taken for not made",
+        file: "gateway/src/order/standing.rs",
+        good: "            Outcome::Unknown { .. } => state.unresolved = true,",
+        bad: "            Outcome::Unknown { .. } => state.unresolved = false,",
+        proof: GATEWAY_ORDERS,
     },
 ];
 

@@ -198,8 +198,11 @@ pub(super) fn keep_of_order(
     }
     let held = of_order(tx, order)?;
     for end in &writes.ends {
-        let hold = held.iter().find(|held| held.line.line == end.number && held.line.site == end.site);
-        let hold = hold.filter(|hold| end.steps <= hold.pending()).ok_or_else(|| StoreError::Corrupt {
+        let hold = held.iter().find(|held| {
+            let is_it = held.line.line == end.number && held.line.site == end.site;
+            is_it && end.steps <= held.pending()
+        });
+        let hold = hold.ok_or_else(|| StoreError::Corrupt {
             what: format!("allocation {} at {} does not hold what is to end", end.number, end.site),
         })?;
         let entry = Entry { reservation: hold.id, step: Step::End(end.end), steps: end.steps };

@@ -10,7 +10,7 @@ use crate::order::fact::{Allocation, AllocationSteps, AtSite, Fact, Mapped};
 use crate::order::policy::WhenShort;
 use crate::order::source::{self, Want};
 use crate::order::work::HoldEnd;
-use crate::reservation::{self, End, Firmness, Priority, Request};
+use crate::reservation::{self, End, Firmness, Priority, Request, Reservation};
 
 /// How long a site is not asked for an item that it has told missing: by then somebody has counted.
 const MISSING_MS: i64 = 3_600_000;
@@ -153,10 +153,16 @@ impl Desk<'_> {
         if wants.is_empty() {
             return;
         }
+        // Holds that somebody made under this order's name before it came are its own: they are taken over.
+        let foreign: Vec<Reservation> = self.foreign();
+        let mut shelves = self.known.shelves.clone();
+        for hold in &foreign {
+            if let Some(shelf) = shelves.get_mut(&(hold.line.item.clone(), hold.line.site.clone())) {
+                shelf.reserved -= hold.pending();
+            }
+        }
         let account = self.standing.order.account.as_ref();
-        let available: BTreeMap<(ItemId, SiteId), i64> = self
-            .known
-            .shelves
+        let available: BTreeMap<(ItemId, SiteId), i64> = shelves
             .iter()
             .filter(|(key, _)| !self.is_told_missing(key))
             .map(|(key, shelf)| (key.clone(), shelf.available_to_promise(account)))
@@ -179,7 +185,8 @@ impl Desk<'_> {
             }
             return;
         }
-        let first = self.standing.allocations.iter().map(|allocation| allocation.number).max().unwrap_or(0);
+        let numbers = self.standing.allocations.iter().map(|allocation| allocation.number);
+        let first = numbers.chain(self.known.held.iter().map(|hold| hold.line.line)).max().unwrap_or(0);
         let mut allocations = Vec::new();
         let mut lines = Vec::new();
         for (number, (line, item, site, steps)) in (first + 1..).zip(&selection.takes) {
@@ -196,7 +203,7 @@ impl Desk<'_> {
             lines,
         };
         // The rule of all reservations has the last word: what is not there is held by nobody.
-        let known = reservation::Known { held: self.known.held.clone(), shelves: self.known.shelves.clone() };
+        let known = reservation::Known { held: self.known.held.clone(), shelves };
         let Ok(fresh) = reservation::decide(&request, &known) else { return };
         for allocation in &allocations {
             self.pending.insert(allocation.number, allocation.steps);
@@ -206,6 +213,24 @@ impl Desk<'_> {
             self.note(GATEWAY, short);
         }
         (self.writes.reserve, self.writes.account) = (fresh, request.account);
+        if !foreign.is_empty() {
+            let reason = "what was held before it came is taken over".to_owned();
+            let sequence = self.note(GATEWAY, Fact::Freed { allocations: Vec::new(), reason });
+            for hold in foreign {
+                let (number, site, steps) = (hold.line.line, hold.line.site.clone(), hold.pending());
+                let key = format!("over-{sequence}");
+                self.writes.ends.push(HoldEnd { key, number, site, end: End::Voided, steps });
+            }
+        }
+    }
+
+    /// Pending holds of the order that are none of its allocations.
+    fn foreign(&self) -> Vec<Reservation> {
+        let own = |hold: &&Reservation| {
+            let of = |a: &Allocation| (a.number, &a.site) == (hold.line.line, &hold.line.site);
+            !self.standing.allocations.iter().any(of)
+        };
+        self.known.held.iter().filter(own).filter(|hold| hold.pending() > 0).cloned().collect()
     }
 
     /// Gives up what is held and not wanted any more: the order was changed.
