@@ -86,6 +86,9 @@ pub struct SiteStock {
     pub reserved_steps: Vec<(ChannelId, i64)>,
     /// Steps kept for accounts and not used by them yet; 0 or more.
     pub kept_steps: i64,
+    /// Steps that have left their shelves for orders which the channel still counts as not shipped, by channel; each
+    /// more than 0.
+    pub out_steps: Vec<(ChannelId, i64)>,
 }
 
 impl SiteStock {
@@ -121,7 +124,7 @@ pub struct SiteNumber {
 /// One step of the sum.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Term {
-    /// What it is: `on_hand`, `reserved`, `kept_for_accounts`, `negative_ignored`, `fraction`, `share`, `safety_stock`,
+    /// What it is: `on_hand`, `reserved`, `out_for_its_orders`, `kept_for_accounts`, `negative_ignored`, `fraction`, `share`, `safety_stock`,
     /// `out_of_stock_threshold`, `not_below_zero`, `end_when`, `cap`, `escrow`.
     pub name: &'static str,
     /// At which site, when it is one site's.
@@ -268,7 +271,10 @@ fn draft(policy: &ChannelPolicy, uom: Uom, stock: &[SiteStock]) -> Draft {
         term("kept_for_accounts", Some(site), -kept);
         let promisable = on_hand.saturating_sub(reserved).saturating_sub(kept);
         term("negative_ignored", Some(site), promisable.min(0).saturating_neg());
-        let left = promisable.max(0);
+        // A channel that takes its own open orders from the number needs those goods in it until it knows they have left.
+        let out = found.map_or(0, |stock| out_of(policy, &stock.out_steps));
+        term("out_for_its_orders", Some(site), out);
+        let left = promisable.max(0).saturating_add(out);
         term("fraction", Some(site), -(left % unit));
         sites.push(SiteNumber { site: site.clone(), number: left / unit });
         free = free.saturating_add(pool(uom, found.into_iter()));
@@ -304,6 +310,11 @@ fn reserved_from(policy: &ChannelPolicy, reserved: &[(ChannelId, i64)]) -> i64 {
     counted.fold(0_i64, |sum, (_, steps)| sum.saturating_add(*steps))
 }
 
+fn out_of(policy: &ChannelPolicy, out: &[(ChannelId, i64)]) -> i64 {
+    let own = out.iter().filter(|(channel, _)| policy.basis == Basis::OnHand && *channel == policy.channel);
+    own.fold(0_i64, |sum, (_, steps)| sum.saturating_add(*steps))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,7 +338,13 @@ mod tests {
     }
 
     fn plain(name: &str, on_hand_steps: i64) -> SiteStock {
-        SiteStock { site: site(name), on_hand_steps, reserved_steps: Vec::new(), kept_steps: 0 }
+        SiteStock {
+            site: site(name),
+            on_hand_steps,
+            reserved_steps: Vec::new(),
+            kept_steps: 0,
+            out_steps: Vec::new(),
+        }
     }
 
     fn check_stock(uom: Uom, stock: &[SiteStock], policy: &ChannelPolicy, expected: (i64, [i64; 2], &str)) {
@@ -412,6 +429,19 @@ mod tests {
         assert_eq!(told(2), (2, vec![2, 0], Some(("escrow", -4))));
         assert_eq!(told(6), (6, vec![5, 1], Some(("safety_stock", -1))));
         assert_eq!(told(99), (7, vec![5, 2], Some(("escrow", 1))), "never more than lies there");
+    }
+
+    #[test]
+    fn what_has_left_is_in_the_number_until_the_channel_knows() {
+        let shop = ChannelId::new("shop").unwrap();
+        // Three were there and one was picked for the shop's order: it subtracts that one, and must still sell two.
+        let ham = SiteStock { out_steps: vec![(shop, 1)], ..plain("HAM", 2) };
+        let stock = [ham, plain("MUC", 0)];
+        let mut policy = policy(0, 0, None);
+        check_stock(Uom::Piece, &stock, &policy, (3, [3, 0], "on_hand 2, out_for_its_orders 1, on_hand 0"));
+        assert_eq!(sellable(&policy, Uom::Piece, &stock), 2);
+        policy.basis = Basis::Net;
+        check_stock(Uom::Piece, &stock, &policy, (2, [2, 0], "on_hand 2, on_hand 0"));
     }
 
     #[test]

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 
 use stockwire_protocol::{ItemId, LocationId, Quantity, SiteId, Task, TaskKind, TaskLine};
 
-use super::fact::{AtSite, Door, Duty, Entry, Fact, ItemSteps, LineSteps, Mapped, ShipmentRecord, Verdict};
+use super::LineId;
+use super::fact::{
+    AtSite, Door, Duty, Entry, Fact, ItemSteps, LineSteps, Mapped, Outcome, ShipmentRecord, Verdict,
+};
 use super::floor::{self, FACTS_MAX, Floor};
 use super::policy::{Leaves, Policy, WhenShort};
 use super::price;
@@ -98,6 +101,7 @@ impl<'a> Desk<'a> {
         self.confirm();
         self.returns();
         self.settle();
+        self.out();
         self.head();
         self.writes
     }
@@ -422,6 +426,55 @@ impl<'a> Desk<'a> {
             !mapped.is_empty() && mapped.iter().all(|line| self.standing.shipped(&line.line) >= line.steps);
         if out && self.standing.cancelled.is_none() {
             self.free_all("everything has left");
+        }
+    }
+
+    /// What has left its shelf while the channel still counts it among what it has sold and not shipped. A parcel counts
+    /// until the channel holds it as shipped; one of which nobody knows whether it does counts no more, for the channel
+    /// may have counted down by itself, and a number that is too high sells what is not there.
+    fn out(&mut self) {
+        let done = |duty: &Duty| self.standing.duties.get(duty).is_some_and(|state| state.is_done());
+        let told = |fact: &Fact| {
+            matches!(
+                fact,
+                Fact::Answered {
+                    duty: Duty::Confirm { .. } | Duty::CancelAtChannel,
+                    outcome: Outcome::Done { .. }
+                }
+            )
+        };
+        if self.writes.rows.iter().any(|row| told(&row.fact)) {
+            self.writes.told = self.standing.order.lines.iter().map(|line| line.sku.clone()).collect();
+        }
+        let given_up = self.standing.cancelled.is_some()
+            && (self.standing.order.cancelled || done(&Duty::CancelAtChannel));
+        if !self.policy.tells_channel || given_up {
+            return;
+        }
+        let mut known: BTreeMap<LineId, i64> = BTreeMap::new();
+        for shipment in &self.standing.shipments {
+            let state = self.standing.duties.get(&Duty::Confirm { shipment: shipment.number });
+            let is_known = state
+                .is_some_and(|state| state.is_done() || matches!(state.last, Some(Outcome::Unknown { .. })));
+            for part in shipment.lines.iter().filter(|_| is_known) {
+                *known.entry(part.line.clone()).or_default() += part.steps;
+            }
+        }
+        let mapped = self.mapped();
+        let mut open: BTreeMap<&LineId, i64> = mapped.iter().map(|line| (&line.line, line.steps)).collect();
+        for ((line, site), steps) in self.laid(&self.standing.picked) {
+            let Some(item) = self.standing.item(&line).cloned() else { continue };
+            // More than was ordered is not the channel's, and what it knows of has gone there too.
+            let Some(room) = open.get_mut(&line) else { continue };
+            let mut out = steps.min(*room);
+            *room -= out;
+            if let Some(known) = known.get_mut(&line) {
+                let gone = out.min(*known);
+                (out, *known) = (out - gone, *known - gone);
+            }
+            if out > 0 {
+                *self.writes.out.entry((item, site)).or_default() += out;
+            }
         }
     }
 

@@ -107,6 +107,12 @@ pub struct Writes {
     pub tasks: Vec<(SiteId, Task)>,
     /// Tasks to withdraw.
     pub withdraw: Vec<TaskName>,
+    /// What has left its shelf for the order and is still the channel's own open order to it: in steps, all of it, in the
+    /// place of what was kept before.
+    pub out: BTreeMap<(ItemId, SiteId), i64>,
+    /// What the channel has just been told of: its numbers for these are looked at again, for it may have counted
+    /// otherwise than we.
+    pub told: BTreeSet<Sku>,
     /// Words by which later facts find this order.
     pub words: BTreeSet<String>,
     /// How the order stands; `None`: nothing is kept at all.

@@ -36,6 +36,11 @@ pub struct Level {
     pub allocated: i64,
 }
 
+/// A customer on the way to the till.
+pub struct Cart {
+    session: Option<String>,
+}
+
 /// A running shop. Dropping it kills it and removes its database.
 pub struct Vendure {
     child: Child,
@@ -158,6 +163,12 @@ impl Vendure {
 
     /// Buys and pays like a customer; gives the order's code. The shop then has the quantity allocated.
     pub async fn buy(&self, sku: &str, quantity: u32) -> Result<String> {
+        let mut cart = self.fill_cart(sku, quantity).await?;
+        self.pay(&mut cart).await
+    }
+
+    /// Goes as far as the till; nothing is allocated yet, and whoever pays gets it.
+    pub async fn fill_cart(&self, sku: &str, quantity: u32) -> Result<Cart> {
         let id = self.variant_id(sku).await?;
         let customer =
             json!({"firstName": "Test", "lastName": "Customer", "emailAddress": "customer@example.invalid"});
@@ -177,22 +188,30 @@ impl Vendure {
             ),
             ("mutation { step: setOrderShippingMethod(shippingMethodId: [\"1\"]) RESULT }", json!({})),
             ("mutation { step: transitionOrderToState(state: \"ArrangingPayment\") RESULT }", json!({})),
-            (
-                "mutation { step: addPaymentToOrder(input: { method: \"test-payment\", metadata: {} }) RESULT }",
-                json!({}),
-            ),
         ];
-        let result = "{ __typename ... on Order { code state } ... on ErrorResult { errorCode message } }";
-        let mut session = None;
-        let mut order = Value::Null;
+        let mut cart = Cart { session: None };
         for (step, variables) in steps {
-            let answer =
-                self.call("shop-api", &mut session, &step.replace("RESULT", result), variables).await?;
-            order = answer["step"].clone();
-            ensure!(order["__typename"] == "Order", "{step}: {order}");
+            self.step(&mut cart, step, variables).await?;
         }
+        Ok(cart)
+    }
+
+    /// Pays; gives the order's code.
+    pub async fn pay(&self, cart: &mut Cart) -> Result<String> {
+        let pay =
+            "mutation { step: addPaymentToOrder(input: { method: \"test-payment\", metadata: {} }) RESULT }";
+        let order = self.step(cart, pay, json!({})).await?;
         ensure!(order["state"] == "PaymentSettled", "the order is not paid: {order}");
         text(&order["code"])
+    }
+
+    async fn step(&self, cart: &mut Cart, step: &str, variables: Value) -> Result<Value> {
+        let result = "{ __typename ... on Order { code state } ... on ErrorResult { errorCode message } }";
+        let query = step.replace("RESULT", result);
+        let mut answer = self.call("shop-api", &mut cart.session, &query, variables).await?;
+        let order = answer["step"].take();
+        ensure!(order["__typename"] == "Order", "{step}: {order}");
+        Ok(order)
     }
 
     async fn variant_id(&self, sku: &str) -> Result<String> {

@@ -90,6 +90,8 @@ static TABLES: &[Table] = &[
                desk_due, erp_due, channel_due FROM order_head" },
     Table { name: "order_row", columns: &[("order_no", 'i'), ("sequence", 'i'), ("at", 'i'), ("said_by", 't'),
         ("fact", 't')], from: "SELECT order_no, sequence, at, said_by, fact FROM order_row" },
+    Table { name: "order_out", columns: &[("order_no", 'i'), ("item", 'i'), ("site", 'i'), ("steps", 'i')],
+        from: "SELECT order_no, item, site, steps FROM order_out" },
     Table { name: "order_watch", columns: &[("word", 't'), ("order_no", 'i')],
         from: "SELECT word, order_no FROM order_watch" },
     Table { name: "order_cursor", columns: &[("channel", 't'), ("through", 'i')],

@@ -56,6 +56,8 @@ fn orders(tx: &Tx<'_>, item: i64, uom: Uom) -> Result<BTreeMap<ChannelId, Orders
     let sql = "SELECT channel, steps,
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = taken.item AND pending.channel = taken.channel)::bigint
+                   + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
+                        WHERE order_out.item = taken.item AND order_head.channel = taken.channel)::bigint
                FROM taken WHERE item = $1";
     let read = |row: &DbRow| Ok((text(row, 0)?, sheet::orders(uom, get(row, 2)?, get(row, 1)?)));
     tx.query(DOING, sql, &[&item])?.iter().map(read).collect()
@@ -73,6 +75,8 @@ fn known(tx: &Tx<'_>, channel: &ChannelId, skus: &[&str]) -> Result<HashMap<Sku,
     let sql = "SELECT offer.sku, offer.item, item.uom, offer.grants, coalesce(taken.steps, 0),
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = offer.item AND pending.channel = offer.channel)::bigint
+                   + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
+                        WHERE order_out.item = offer.item AND order_head.channel = offer.channel)::bigint
                FROM offer JOIN item ON item.no = offer.item
                LEFT JOIN taken ON taken.item = offer.item AND taken.channel = offer.channel
                WHERE offer.channel = $1 AND offer.sku = ANY($2)";

@@ -12,7 +12,7 @@ use super::column::{PLACE_AT, clean, count, get, text, unreadable, uom};
 use super::escrow::{self, Policies};
 use super::postings::attempts;
 use super::session::Lock;
-use super::{Counter, PostgresStore, Tx, books, bump, letters, reservations};
+use super::{Counter, PostgresStore, Tx, books, bump, letters, orders, reservations};
 use crate::availability::{ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
 use crate::io::sheet::Landing;
 use crate::ledger::LedgerId;
@@ -177,12 +177,22 @@ pub(super) fn site_stock(tx: &Tx<'_>, items: &[i64]) -> Result<HashMap<i64, Vec<
     let mut stock: HashMap<i64, Vec<SiteStock>> = HashMap::new();
     // A site where something is promised and nothing lies gives nothing, so it need not be listed.
     let (mut reserved, mut kept) = (reservations::reserved(tx, items)?, reservations::kept(tx, items)?);
+    let mut out = orders::out(tx, items)?;
     for row in tx.query(TAKING, sql, &[&items, &PLACE_AT])? {
         let at: (i64, SiteId) = (get(&row, 0)?, text(&row, 1)?);
         let reserved_steps = reserved.remove(&at).unwrap_or_default();
         let kept_steps = kept.remove(&at).unwrap_or_default();
+        let out_steps = out.remove(&at).unwrap_or_default();
         let (item, site) = at;
-        let at_site = SiteStock { site, on_hand_steps: get(&row, 2)?, reserved_steps, kept_steps };
+        let at_site = SiteStock { site, on_hand_steps: get(&row, 2)?, reserved_steps, kept_steps, out_steps };
+        stock.entry(item).or_default().push(at_site);
+    }
+    // The last piece may have left while its order is still open at the channel.
+    for (at, out_steps) in out {
+        let reserved_steps = reserved.remove(&at).unwrap_or_default();
+        let kept_steps = kept.remove(&at).unwrap_or_default();
+        let (item, site) = at;
+        let at_site = SiteStock { site, on_hand_steps: 0, reserved_steps, kept_steps, out_steps };
         stock.entry(item).or_default().push(at_site);
     }
     Ok(stock)

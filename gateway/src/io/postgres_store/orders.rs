@@ -207,6 +207,13 @@ fn keep(tx: &Tx<'_>, now_ms: i64, key: &OrderKey, writes: &Writes) -> Result<(),
                ON CONFLICT DO NOTHING";
     tx.execute(WORKING, sql, &[&words, &no])?;
     reservations::keep_of_order(tx, now_ms, key, writes)?;
+    keep_out(tx, now_ms, no, writes)?;
+    let told: Vec<&str> = writes.told.iter().map(Sku::as_str).collect();
+    if !told.is_empty() {
+        let sql = "UPDATE offer SET due_since = coalesce(due_since, $3), next_at = 0
+                   WHERE channel = $1 AND sku = ANY($2) AND active AND revision > 0";
+        tx.execute(WORKING, sql, &[&key.channel.as_str(), &told, &now_ms])?;
+    }
     for (site, task) in &writes.tasks {
         tasks::put(tx, now_ms, site, task)?;
     }
@@ -214,6 +221,48 @@ fn keep(tx: &Tx<'_>, now_ms: i64, key: &OrderKey, writes: &Writes) -> Result<(),
         tasks::take_back(tx, now_ms, name)?;
     }
     Ok(())
+}
+
+/// Keeps what has left for an order and is open at its channel; the numbers of what changed are computed anew.
+fn keep_out(tx: &Tx<'_>, now_ms: i64, no: i64, writes: &Writes) -> Result<(), StoreError> {
+    let sql = "SELECT item.item, site.site, steps FROM order_out JOIN item ON item.no = order_out.item
+               JOIN site ON site.no = order_out.site WHERE order_no = $1";
+    let mut kept: BTreeMap<(ItemId, SiteId), i64> = BTreeMap::new();
+    for row in tx.query(WORKING, sql, &[&no])? {
+        kept.insert((text(&row, 0)?, text(&row, 1)?), get(&row, 2)?);
+    }
+    if kept == writes.out {
+        return Ok(());
+    }
+    tx.execute(WORKING, "DELETE FROM order_out WHERE order_no = $1", &[&no])?;
+    let items: Vec<&str> = writes.out.keys().map(|(item, _)| item.as_str()).collect();
+    let sites: Vec<&str> = writes.out.keys().map(|(_, site)| site.as_str()).collect();
+    let steps: Vec<i64> = writes.out.values().copied().collect();
+    let sql = "INSERT INTO order_out (order_no, item, site, steps) SELECT $1, item.no, site.no, new.steps
+               FROM unnest($2::text[], $3::text[], $4::bigint[]) AS new (item, site, steps)
+               JOIN item ON item.item = new.item JOIN site ON site.site = new.site";
+    tx.execute(WORKING, sql, &[&no, &items, &sites, &steps])?;
+    let changed: Vec<&str> = kept.keys().chain(writes.out.keys()).map(|(item, _)| item.as_str()).collect();
+    let sql =
+        "INSERT INTO stale_item (item, since) SELECT DISTINCT no, $2::bigint FROM item WHERE item = ANY($1)
+               ON CONFLICT (item) DO UPDATE SET since = $2 WHERE stale_item.since = 0";
+    tx.execute(WORKING, sql, &[&changed, &now_ms]).map(drop)
+}
+
+/// Steps by channel, by item and site.
+type Out = BTreeMap<(i64, SiteId), Vec<(ChannelId, i64)>>;
+
+/// Of items, by site: what has left for orders that are open at their channels.
+pub(super) fn out(tx: &Tx<'_>, items: &[i64]) -> Result<Out, StoreError> {
+    let sql = "SELECT order_out.item, site.site, order_head.channel, sum(steps)::bigint FROM order_out
+               JOIN order_head ON order_head.no = order_no JOIN site ON site.no = order_out.site
+               WHERE order_out.item = ANY($1) GROUP BY order_out.item, site.site, order_head.channel
+               ORDER BY order_head.channel";
+    let mut out = Out::new();
+    for row in tx.query(READING, sql, &[&items])? {
+        out.entry((get(&row, 0)?, text(&row, 1)?)).or_default().push((text(&row, 2)?, get(&row, 3)?));
+    }
+    Ok(out)
 }
 
 fn head(row: &Row) -> Result<(i64, Head), StoreError> {

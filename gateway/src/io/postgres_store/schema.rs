@@ -14,7 +14,7 @@ struct Step {
     back: &'static str,
 }
 
-const STEPS: [Step; 4] = [V1, V2, V3, V4];
+const STEPS: [Step; 5] = [V1, V2, V3, V4, V5];
 
 /// Versions beyond its own that a build works with.
 const VERSIONS_AHEAD: i64 = 1;
@@ -491,6 +491,22 @@ CREATE TABLE order_delivery (
 "#,
     loses: "SELECT EXISTS (SELECT FROM order_head) OR EXISTS (SELECT FROM order_cursor)",
     back: "DROP TABLE order_row, order_watch, order_head, order_cursor, order_delivery",
+};
+
+const V5: Step = Step {
+    forward: r#"
+-- What has left its shelf for an order and is open at its channel; follows from its rows.
+CREATE TABLE order_out (
+    order_no BIGINT NOT NULL REFERENCES order_head,
+    item BIGINT NOT NULL,
+    site BIGINT NOT NULL,
+    steps BIGINT NOT NULL,              -- more than 0
+    PRIMARY KEY (order_no, item, site)
+);
+CREATE INDEX order_out_item ON order_out (item);
+"#,
+    loses: "SELECT EXISTS (SELECT FROM order_out)",
+    back: "DROP TABLE order_out",
 };
 
 /// The newest version this build knows.

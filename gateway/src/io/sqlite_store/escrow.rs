@@ -61,6 +61,8 @@ fn orders(tx: &Connection, item: i64, uom: Uom) -> Result<BTreeMap<ChannelId, Or
     let sql = "SELECT channel, steps,
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = taken.item AND pending.channel = taken.channel)
+                   + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
+                        WHERE order_out.item = taken.item AND order_head.channel = taken.channel)
                FROM taken WHERE item = ?1";
     let mut statement = tx.prepare_cached(sql).map_err(database(DOING))?;
     statement
@@ -74,6 +76,8 @@ fn known(tx: &Connection, channel: &ChannelId, sku: &Sku) -> Result<(i64, Uom, S
     let sql = "SELECT offer.item, item.uom, offer.grants, coalesce(taken.steps, 0),
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = offer.item AND pending.channel = offer.channel)
+                   + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
+                        WHERE order_out.item = offer.item AND order_head.channel = offer.channel)
                FROM offer JOIN item ON item.no = offer.item
                LEFT JOIN taken ON taken.item = offer.item AND taken.channel = offer.channel
                WHERE offer.channel = ?1 AND offer.sku = ?2";

@@ -6,7 +6,9 @@ use stockwire_protocol::{ChannelId, SiteId, Sku};
 
 use super::catalogue::{channels, json};
 use super::escrow::{self, Policies};
-use super::{PLACE_AT, SqliteStore, books, bump, database, letters, reservations, text, unreadable, uom};
+use super::{
+    PLACE_AT, SqliteStore, books, bump, database, letters, orders, reservations, text, unreadable, uom,
+};
 use crate::availability::{ChannelPolicy, ChannelResult, ChannelUpdate, SiteNumber, SiteStock, compute};
 use crate::io::sheet::Landing;
 use crate::ledger::LedgerId;
@@ -183,17 +185,23 @@ pub(super) fn site_stock(connection: &Connection, item: i64) -> Result<Vec<SiteS
                JOIN site ON site.no = place.site
                WHERE balance.item = ?1 AND place.kind = ?2 AND balance.disposition = '' GROUP BY site.no ORDER BY site.no";
     let mut statement = connection.prepare_cached(sql).map_err(database(TAKING))?;
-    let on_hand: Vec<(SiteId, i64)> = statement
+    let mut on_hand: Vec<(SiteId, i64)> = statement
         .query_map((item, PLACE_AT), |row| Ok((text(row, 0)?, row.get(1)?)))
         .and_then(Iterator::collect)
         .map_err(database(TAKING))?;
     // A site where something is promised and nothing lies gives nothing, so it need not be listed.
     let mut reserved = reservations::reserved_by_site(connection, item)?;
     let mut kept = reservations::kept_by_site(connection, item)?;
+    let mut out = orders::out_by_site(connection, item)?;
+    // The last piece may have left while its order is still open at the channel.
+    let empty = out.keys().filter(|site| on_hand.iter().all(|(known, _)| known != *site));
+    let empty: Vec<(SiteId, i64)> = empty.map(|site| (site.clone(), 0)).collect();
+    on_hand.extend(empty);
     let stock = |(site, on_hand_steps)| {
         let reserved_steps = reserved.remove(&site).unwrap_or_default();
         let kept_steps = kept.remove(&site).unwrap_or_default();
-        SiteStock { site, on_hand_steps, reserved_steps, kept_steps }
+        let out_steps = out.remove(&site).unwrap_or_default();
+        SiteStock { site, on_hand_steps, reserved_steps, kept_steps, out_steps }
     };
     Ok(on_hand.into_iter().map(stock).collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use stockwire_protocol::{ChannelId, ItemId, Reference};
+use stockwire_protocol::{ChannelId, ItemId, Reference, SiteId};
 
 use super::{
     PLACE_AT, SqliteStore, database, page_rows, queries, reservations, snapshot, tasks, text, unreadable, uom,
@@ -239,6 +239,13 @@ fn keep(tx: &Connection, now_ms: i64, key: &OrderKey, writes: &Writes) -> Result
         watch.execute(params![word, no]).map_err(database(WORKING))?;
     }
     reservations::keep_of_order(tx, now_ms, key, writes)?;
+    keep_out(tx, now_ms, no, writes)?;
+    let sql = "UPDATE offer SET due_since = coalesce(due_since, ?3), next_at = 0
+               WHERE channel = ?1 AND sku = ?2 AND active = 1 AND revision > 0";
+    let mut again = tx.prepare_cached(sql).map_err(database(WORKING))?;
+    for sku in &writes.told {
+        again.execute(params![key.channel.as_str(), sku.as_str(), now_ms]).map_err(database(WORKING))?;
+    }
     for (site, task) in &writes.tasks {
         tasks::put(tx, now_ms, site, task)?;
     }
@@ -246,6 +253,54 @@ fn keep(tx: &Connection, now_ms: i64, key: &OrderKey, writes: &Writes) -> Result
         tasks::take_back(tx, now_ms, name)?;
     }
     Ok(())
+}
+
+/// Keeps what has left for an order and is open at its channel; the numbers of what changed are computed anew.
+fn keep_out(tx: &Connection, now_ms: i64, no: i64, writes: &Writes) -> Result<(), StoreError> {
+    let sql = "SELECT item.item, site.site, steps FROM order_out JOIN item ON item.no = order_out.item
+               JOIN site ON site.no = order_out.site WHERE order_no = ?1";
+    let mut statement = tx.prepare_cached(sql).map_err(database(WORKING))?;
+    let kept: BTreeMap<(ItemId, SiteId), i64> = statement
+        .query_map([no], |row| Ok(((text(row, 0)?, text(row, 1)?), row.get(2)?)))
+        .and_then(Iterator::collect)
+        .map_err(database(WORKING))?;
+    if kept == writes.out {
+        return Ok(());
+    }
+    tx.execute("DELETE FROM order_out WHERE order_no = ?1", [no]).map_err(database(WORKING))?;
+    let sql = "INSERT INTO order_out (order_no, item, site, steps)
+               SELECT ?1, item.no, site.no, ?4 FROM item, site WHERE item.item = ?2 AND site.site = ?3";
+    let mut insert = tx.prepare_cached(sql).map_err(database(WORKING))?;
+    for ((item, site), steps) in &writes.out {
+        insert.execute(params![no, item.as_str(), site.as_str(), steps]).map_err(database(WORKING))?;
+    }
+    let sql = "INSERT INTO stale_item SELECT no, ?2 FROM item WHERE item = ?1
+               ON CONFLICT DO UPDATE SET since = ?2 WHERE since = 0";
+    let mut stale = tx.prepare_cached(sql).map_err(database(WORKING))?;
+    for (item, _) in kept.keys().chain(writes.out.keys()) {
+        stale.execute(params![item.as_str(), now_ms]).map_err(database(WORKING))?;
+    }
+    Ok(())
+}
+
+/// Of an item, by site: what has left for orders that are open at their channels, by channel, in steps.
+pub(super) fn out_by_site(
+    connection: &Connection,
+    item: i64,
+) -> Result<BTreeMap<SiteId, Vec<(ChannelId, i64)>>, StoreError> {
+    let sql = "SELECT site.site, order_head.channel, sum(steps) FROM order_out
+               JOIN order_head ON order_head.no = order_no JOIN site ON site.no = order_out.site
+               WHERE item = ?1 GROUP BY site.no, order_head.channel ORDER BY order_head.channel";
+    let mut statement = connection.prepare_cached(sql).map_err(database(READING))?;
+    let rows: Vec<(SiteId, ChannelId, i64)> = statement
+        .query_map([item], |row| Ok((text(row, 0)?, text(row, 1)?, row.get(2)?)))
+        .and_then(Iterator::collect)
+        .map_err(database(READING))?;
+    let mut out: BTreeMap<SiteId, Vec<(ChannelId, i64)>> = BTreeMap::new();
+    for (site, channel, steps) in rows {
+        out.entry(site).or_default().push((channel, steps));
+    }
+    Ok(out)
 }
 
 fn head(row: &Row<'_>) -> rusqlite::Result<(i64, Head)> {

@@ -6,7 +6,7 @@ use super::{database, pragma_text};
 use crate::store::StoreError;
 
 /// One step forward each; the position is the version it leads to. A step that was released is never edited.
-const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// Bits of an event's key that hold its sequence: a journal of a million scans a second lasts twelve days, one of
 /// a hundred a second 350 years. The other 23 number the streams: eight million journals.
@@ -436,6 +436,19 @@ CREATE TABLE order_delivery (
     at INTEGER NOT NULL,
     UNIQUE (channel, id)
 ) STRICT;
+";
+
+/// Version 5: goods on their way for orders.
+const V5: &str = "
+-- What has left its shelf for an order and is open at its channel; follows from its rows.
+CREATE TABLE order_out (
+    order_no INTEGER NOT NULL REFERENCES order_head,
+    item INTEGER NOT NULL,
+    site INTEGER NOT NULL,
+    steps INTEGER NOT NULL,             -- more than 0
+    PRIMARY KEY (order_no, item, site)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX order_out_item ON order_out (item);
 ";
 
 /// Brings the database to this build's version, each step in a transaction of its own.

@@ -87,6 +87,8 @@ macro_rules! suite {
                 what_does_not_fit_any_more_is_not_sent, an_item_says_whether_it_is_sold_strictly;
             orders: an_order_is_captured_once, two_orders_for_the_last_piece_end_in_one_shipment_and_one_backorder,
                 what_the_warehouse_does_wakes_its_order, steps_outside_are_due_at_their_door,
+                what_has_left_is_in_the_number_until_the_channel_knows,
+                what_a_channel_was_told_of_is_looked_at_again,
                 a_refused_write_keeps_nothing, orders_are_listed_without_hole_or_repeat,
                 a_channel_is_read_on_from_where_it_was_read_to;
             property: any_order_of_arrival_gives_the_same_books;

@@ -7,7 +7,7 @@ use crate::ingest::Replay;
 use crate::store::OfferRow;
 
 impl Bench {
-    fn updates(&mut self, max: usize) -> Vec<ChannelUpdate> {
+    pub(super) fn updates(&mut self, max: usize) -> Vec<ChannelUpdate> {
         let now = self.tick();
         self.store.take_channel_updates(now, &channel(), max).unwrap()
     }
@@ -24,7 +24,7 @@ impl Bench {
     }
 
     /// Everything that is due now is told and accepted: the channel knows that there is nothing.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let updates = self.updates(100);
             if updates.is_empty() {
@@ -34,7 +34,7 @@ impl Bench {
         }
     }
 
-    fn offer(&self, name: &str) -> OfferRow {
+    pub(super) fn offer(&self, name: &str) -> OfferRow {
         self.store.availability(&channel(), &sku(name)).unwrap().unwrap()
     }
 }

@@ -210,6 +210,65 @@ pub(crate) fn steps_outside_are_due_at_their_door(make: Make<'_>) {
     assert_eq!((bench.head("1").stage, due(&bench, i64::MAX)), (Stage::Done, vec![]));
 }
 
+pub(crate) fn what_has_left_is_in_the_number_until_the_channel_knows(make: Make<'_>) {
+    let mut bench = Bench::opened(make, &[("SKU-1", "A-01", 1)]);
+    bench.settle();
+    let number = |bench: &Bench| bench.offer("SHOP-1").availability.number;
+    bench.capture(&order_of("1", 1));
+    assert_eq!(number(&bench), 1, "it takes its own order from the number");
+    bench.record(&[picked("T-1", 1)]);
+    bench.work_orders();
+    assert_eq!(
+        (bench.stock().as_str(), number(&bench)),
+        ("", 1),
+        "the last piece has left, and it does not know"
+    );
+    bench.settle();
+    let tell = |bench: &mut Bench, report: Report| {
+        let (now, need) = (bench.tick(), bench.need("1", None));
+        let mut take = |known: &order::Known| order::take(&policy(), known, now, Door::Channel).0;
+        bench.store.work_order(now, &need, &mut take).unwrap();
+        let duty = Duty::Confirm { shipment: 1 };
+        let mut record = |known: &order::Known| order::record(&policy(), known, now, duty, &report);
+        bench.store.work_order(now, &need, &mut record).unwrap();
+        bench.now_ms += 60_000;
+    };
+    tell(&mut bench, Report::Retry("not enough there".into()));
+    assert_eq!(number(&bench), 1);
+    tell(&mut bench, Report::Unknown("no answer".into()));
+    assert_eq!(number(&bench), 0, "it may have counted down");
+    tell(&mut bench, Report::Done(None));
+    assert_eq!(number(&bench), 0);
+    let told: Vec<_> =
+        bench.updates(100).iter().map(|update| (update.sku.to_string(), update.number)).collect();
+    assert_eq!(told, [("SHOP-1".to_owned(), 0)]);
+    bench.prove();
+}
+
+pub(crate) fn what_a_channel_was_told_of_is_looked_at_again(make: Make<'_>) {
+    let mut bench = Bench::opened(make, &[("SKU-1", "A-01", 5)]);
+    bench.capture(&order_of("1", 2));
+    bench.settle();
+    let (now, need) = (bench.tick(), bench.need("1", None));
+    let cancel = order::Command::Cancel { reason: "why".into() };
+    let mut ask = |known: &order::Known| order::command(&policy(), known, now, "test", &cancel).unwrap();
+    bench.store.work_order(now, &need, &mut ask).unwrap();
+    bench.settle();
+    let mut take = |known: &order::Known| order::take(&policy(), known, now, Door::Channel).0;
+    bench.store.work_order(now, &need, &mut take).unwrap();
+    let report = Report::Done(None);
+    let duty = Duty::CancelAtChannel;
+    let mut record = |known: &order::Known| order::record(&policy(), known, now, duty, &report);
+    bench.store.work_order(now, &need, &mut record).unwrap();
+    let told: Vec<_> =
+        bench.updates(100).iter().map(|update| (update.sku.to_string(), update.number)).collect();
+    assert_eq!(
+        told,
+        [("SHOP-1".to_owned(), 5)],
+        "the same number, because the channel may have counted otherwise"
+    );
+}
+
 pub(crate) fn a_refused_write_keeps_nothing(make: Make<'_>) {
     let mut bench = Bench::opened(make, &[("SKU-1", "A-01", 5)]);
     let now = bench.tick();
