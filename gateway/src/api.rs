@@ -11,6 +11,7 @@ mod pace;
 mod problem;
 mod read;
 mod reservation;
+mod selling;
 mod task;
 mod webhook;
 mod write;
@@ -193,6 +194,15 @@ pub(crate) static ROUTES: &[Route] = &[
         body: "ItemRulesGiven",
         answer: "ItemRules",
         handler: || put(code::put_rules),
+    },
+    Route {
+        method: "put",
+        path: "/v1/items/{item}/strict",
+        summary: "Say whether all channels together may sell no more of an item than is there; left out: as they are configured",
+        parameters: &[("item", "path", "the item")],
+        body: "StrictGiven",
+        answer: "StrictOutcome",
+        handler: || put(selling::put_strict),
     },
     Route {
         method: "get",

@@ -199,6 +199,32 @@ pub struct Known {
     pub held: Vec<Reservation>,
     /// Each item and site of the request; soft holds there whose time is up are ended already.
     pub shelves: BTreeMap<(ItemId, SiteId), Shelf>,
+    /// What channels may sell already of strictly sold items, for whoever is not one of them.
+    pub escrow: Vec<Escrowed>,
+}
+
+/// An item that is sold strictly at some sites.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Escrowed {
+    /// Which.
+    pub item: ItemId,
+    /// Where its channels sell from.
+    pub sites: Vec<SiteId>,
+    /// Steps that are there for nobody in particular; 0 or more.
+    pub free_steps: i64,
+}
+
+impl Escrowed {
+    fn covers(&self, item: &ItemId, site: &SiteId) -> bool {
+        self.item == *item && self.sites.contains(site)
+    }
+
+    /// What one buyer may still be promised of it: what is kept for him is in nobody's escrow.
+    fn promisable(&self, known: &Known, account: Option<&AccountId>) -> i64 {
+        let own = known.shelves.iter().filter(|((item, site), _)| self.covers(item, site));
+        let kept = own.filter_map(|(_, shelf)| shelf.kept.get(account?)).copied();
+        kept.fold(self.free_steps, i64::saturating_add)
+    }
 }
 
 /// Why a request or a resolution changes nothing.
@@ -326,11 +352,19 @@ pub fn decide(request: &Request, known: &Known) -> Result<Vec<Line>, Refused> {
         sum.steps = sum.steps.saturating_add(line.quantity.steps);
     }
     let empty = Shelf::default();
+    // Of what channels may sell from several sites, the demand at all of them together.
+    let escrowed = |item: &ItemId, site: &SiteId| {
+        let escrow = known.escrow.iter().find(|escrow| escrow.covers(item, site))?;
+        let elsewhere = demand.iter().filter(|((what, at), _)| *at != site && escrow.covers(what, at));
+        let elsewhere = elsewhere.fold(0_i64, |sum, (_, wanted)| sum.saturating_add(wanted.steps));
+        Some(escrow.promisable(known, request.account.as_ref()).saturating_sub(elsewhere))
+    };
     let short: Vec<Short> = demand
-        .into_iter()
-        .filter_map(|((item, site), wanted)| {
+        .iter()
+        .filter_map(|(&(item, site), &wanted)| {
             let shelf = known.shelves.get(&(item.clone(), site.clone())).unwrap_or(&empty);
             let steps = shelf.available_to_promise(request.account.as_ref());
+            let steps = escrowed(item, site).map_or(steps, |escrowed| steps.min(escrowed));
             (steps < wanted.steps).then(|| Short {
                 item: item.clone(),
                 site: site.clone(),

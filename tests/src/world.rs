@@ -9,6 +9,7 @@
 //!      |                                                                          |
 //!      '----------------------- auditor: what must be there <--- check ----------'
 //! ```
+//! A second act sells: `market.rs`.
 //! `cargo run -p stockwire-tests --bin world -- --seed 1234 --verbose` replays one.
 
 #![allow(clippy::expect_used, reason = "names that the simulation makes up are valid by their form")]
@@ -20,6 +21,7 @@ mod check;
 mod cloud;
 mod disk;
 mod edge;
+mod market;
 mod operator;
 mod outside;
 mod queue;
@@ -64,6 +66,10 @@ pub struct Report {
     pub took: Duration,
     /// Whether two cards with one identity were at work.
     pub contested: bool,
+    /// Pieces that eight channels sold strictly, with faults and without one too many.
+    pub sold: u64,
+    /// Numbers that they were told.
+    pub told: u64,
 }
 
 /// What went wrong with a seed.
@@ -174,7 +180,11 @@ pub fn run(seed: u64, telling: Telling) -> Result<Report, Box<Failure>> {
     // An assertion of a core is a finding like any other.
     let ended = catch_unwind(AssertUnwindSafe(|| world.play()));
     let fault = match ended {
-        Ok(Ok(report)) => return Ok(report),
+        // The second act has books of its own: channels that sell what they were told.
+        Ok(Ok(report)) => match market::play(seed) {
+            Ok(sales) => return Ok(Report { sold: sales.sold, told: sales.told, ..report }),
+            Err(fault) => format!("at the market: {fault}"),
+        },
         Ok(Err(fault)) => fault,
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
@@ -269,6 +279,7 @@ impl World {
                     happenings,
                     took: self.queue.now(),
                     contested: self.auditor.is_contested(),
+                    ..Report::default()
                 });
             }
             if happenings > HAPPENINGS_MAX {

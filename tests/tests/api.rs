@@ -94,6 +94,7 @@ fn sent(path: &str) -> Value {
             "lot": true, "piece_weight": {"expected": "250", "tolerance": "5.5", "uom": "GRM"},
             "recalled": ["L-BAD"], "packs": [{"gtin": "19521234999994", "pieces": 6}],
         }),
+        "/v1/items/{item}/strict" => serde_json::json!({"strict": false}),
         "/v1/reservations" => {
             serde_json::json!({"channel": "shop", "order": "SO-1", "priority": 7, "lines": [
                 {"line": 1, "item": "SKU-0001", "site": SITE, "quantity": "1", "uom": "H87"},

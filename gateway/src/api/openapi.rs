@@ -122,7 +122,7 @@ fn given(required: usize, fields: &[(&str, &str)]) -> Value {
 }
 
 /// What is sent, by name: how many of the fields must be there, then all of them.
-const GIVEN: [(&str, usize, Fields); 11] = [
+const GIVEN: [(&str, usize, Fields); 12] = [
     ("Discard", 1, &[("why", TEXT)]),
     ("CodeGiven", 1, &[("code", TEXT), ("item", MAYBE), ("site", MAYBE), ("location", MAYBE)]),
     ("AliasGiven", 2, &[("code", TEXT), ("kind", TEXT), ("site", MAYBE)]),
@@ -172,6 +172,7 @@ const GIVEN: [(&str, usize, Fields); 11] = [
     ("ResolutionGiven", 2, &[("key", TEXT), ("step", TEXT), ("lines", "[ResolutionLineGiven]")]),
     ("ResolutionLineGiven", 3, &[("line", NUMBER), ("site", TEXT), ("quantity", TEXT), ("uom", MAYBE)]),
     ("QuotaGiven", 0, &[("quantity", MAYBE), ("uom", MAYBE)]),
+    ("StrictGiven", 0, &[("strict", "boolean?")]),
 ];
 
 const RULES: Fields = &[
@@ -269,7 +270,7 @@ const FLOOR: [(&str, Fields); 14] = [
 ];
 
 /// What comes back about promises.
-const PROMISES: [(&str, Fields); 5] = [
+const PROMISES: [(&str, Fields); 6] = [
     (
         "Reservation",
         &[
@@ -304,6 +305,7 @@ const PROMISES: [(&str, Fields); 5] = [
         ],
     ),
     ("QuotaOutcome", &[("result", TEXT)]),
+    ("StrictOutcome", &[("result", TEXT)]),
     (
         "Shortage",
         &[

@@ -136,7 +136,7 @@ fn answer(held: Result<Vec<Reservation>, Refused>) -> Result<Json<Rows<Held>>, P
 }
 
 /// Has channels told of what has changed; waits while the run loop has much in hand, so that it is not forgotten.
-async fn tell(api: &Api) -> Result<(), Problem> {
+pub(super) async fn tell(api: &Api) -> Result<(), Problem> {
     let gone =
         |_| Problem::unavailable("the gateway is stopping; what was asked is done and can be asked again");
     api.requests.send(RunRequest::Promised).await.map_err(gone)

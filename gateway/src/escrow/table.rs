@@ -72,10 +72,17 @@ impl Table<'_> {
         allows(pool, &seats, place, number, expects).then_some(expects)
     }
 
-    /// The most that all channels may still sell beyond the orders seen.
-    pub fn exposure(&self) -> i64 {
-        let all: Vec<usize> = (0..self.offers.len()).collect();
-        self.seats(&all).iter().fold(0_i64, |sum, seat| sum.saturating_add(seat.exposure()))
+    /// What is there for no channel in particular, in whole units, and at which sites; below zero where channels may sell
+    /// more than is there.
+    pub fn free(&self) -> Vec<(Vec<SiteId>, i64)> {
+        let free = |group: Vec<usize>| {
+            let mut sites: Vec<SiteId> =
+                group.iter().flat_map(|at| self.offers[*at].policy.sites.iter().cloned()).collect();
+            sites.sort();
+            sites.dedup();
+            (sites, super::free(self.pool(&group), &self.seats(&group)))
+        };
+        self.groups().into_iter().map(free).collect()
     }
 
     /// Offers whose channels have sites in common, each group by rank.

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use stockwire_protocol::{ChannelId, Sku, Uom};
+use stockwire_protocol::{ChannelId, ItemId, SiteId, Sku, Uom};
 
 use super::selling_row::{self, grants_text};
 use crate::availability::{ChannelPolicy, SiteNumber, SiteStock, compute, unit};
 use crate::escrow::table::{Offer, Table};
 use crate::escrow::{Decision, Grants, Kind, Orders};
 use crate::ledger::LedgerId;
+use crate::reservation::Escrowed;
 use crate::store::Published;
 
 /// One item.
@@ -108,6 +109,25 @@ impl Sheet {
         let orders = self.orders.get(channel).copied().unwrap_or_default();
         row.grants.send(row.policy.kind(), number, expects, orders);
         Ok(Some((expects, grants_text(&row.grants))))
+    }
+
+    /// What somebody may take who sells no such item under a number of ours: only what no channel may sell already.
+    pub(super) fn escrow(
+        &mut self,
+        now_ms: i64,
+        buyer: &ChannelId,
+        item: &ItemId,
+    ) -> Result<Vec<Escrowed>, String> {
+        if self.rows.iter().any(|row| row.policy.channel == *buyer) {
+            // It has sold what it was told.
+            return Ok(Vec::new());
+        }
+        self.open(now_ms)?;
+        let escrowed = |(sites, free): (Vec<SiteId>, i64)| {
+            let free_steps = free.max(0).saturating_mul(unit(self.uom));
+            Escrowed { item: item.clone(), sites, free_steps }
+        };
+        Ok(self.table().free().into_iter().map(escrowed).collect())
     }
 
     fn open(&mut self, now_ms: i64) -> Result<(), String> {

@@ -28,7 +28,8 @@ fn hold(id: u64, line: Line) -> Reservation {
 fn known(on_hand: i64, reserved: i64, held: Vec<Reservation>) -> Known {
     let shelf = Shelf { on_hand, reserved, ..Shelf::default() };
     let of = |item: &str| (ItemId::new(item).unwrap(), SiteId::new("HAM").unwrap());
-    Known { held, shelves: BTreeMap::from([(of("MUG"), shelf.clone()), (of("CUP"), shelf)]) }
+    let shelves = BTreeMap::from([(of("MUG"), shelf.clone()), (of("CUP"), shelf)]);
+    Known { held, shelves, escrow: Vec::new() }
 }
 
 fn account(name: &str) -> AccountId {
@@ -58,6 +59,28 @@ fn demand_is_summed_before_it_is_compared() {
     let twice = request(vec![line(1, "MUG", 1), line(2, "MUG", 1)]);
     let refused = decide(&twice, &known(1, 0, vec![])).unwrap_err();
     assert_eq!(refused.to_string(), "not enough to promise: MUG at HAM: 2 wanted, 1 available");
+}
+
+#[test]
+fn what_channels_may_sell_is_for_their_orders() {
+    let at = |name: &str| SiteId::new(name).unwrap();
+    let mug = ItemId::new("MUG").unwrap();
+    let at_muc = |line: Line| Line { site: at("MUC"), ..line };
+    let mut known = known(5, 0, vec![]);
+    let shelf = Shelf { on_hand: 5, kept: BTreeMap::from([(account("big"), 2)]), ..Shelf::default() };
+    known.shelves.insert((mug.clone(), at("MUC")), shelf);
+    known.escrow = vec![Escrowed { item: mug, sites: vec![at("HAM"), at("MUC")], free_steps: 3 }];
+    // The demand at all sites of a pool is one demand.
+    let both = request(vec![line(1, "MUG", 2), at_muc(line(2, "MUG", 2))]);
+    let refused = decide(&both, &known).unwrap_err();
+    let text = "not enough to promise: MUG at HAM: 2 wanted, 1 available, MUG at MUC: 2 wanted, 1 available";
+    assert_eq!(refused.to_string(), text);
+    let less = request(vec![line(1, "MUG", 2), at_muc(line(2, "MUG", 1))]);
+    assert!(decide(&less, &known).is_ok());
+    // What is kept for a buyer is in nobody's escrow.
+    let big = Request { account: Some(account("big")), ..both };
+    assert!(decide(&big, &known).is_ok());
+    assert!(decide(&request(vec![line(1, "CUP", 5)]), &known).is_ok());
 }
 
 #[test]

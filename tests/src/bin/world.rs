@@ -45,6 +45,8 @@ struct Sum {
     happenings: u64,
     took: Duration,
     contested: u64,
+    sold: u64,
+    told: u64,
     longest: (Duration, u64),
 }
 
@@ -87,11 +89,14 @@ fn run_many(from: u64, seeds: u64) -> ExitCode {
     }
     let sum = shared.sum.into_inner().unwrap_or_default();
     eprintln!(
-        "{} facts, {} happenings, {:.0} virtual hours, {} worlds with copied cards; {:.1} s; longest {} ms (seed {})",
+        "{} facts, {} happenings, {:.0} virtual hours, {} worlds with copied cards; {} pieces sold strictly by {} numbers; \
+         {:.1} s; longest {} ms (seed {})",
         sum.facts,
         sum.happenings,
         sum.took.as_secs_f64() / 3_600.0,
         sum.contested,
+        sum.sold,
+        sum.told,
         began.elapsed().as_secs_f64(),
         sum.longest.0.as_millis(),
         sum.longest.1,
@@ -127,6 +132,8 @@ impl Shared {
             sum.happenings += report.happenings;
             sum.took += report.took;
             sum.contested += u64::from(report.contested);
+            sum.sold += report.sold;
+            sum.told += report.told;
             sum.longest = sum.longest.max((took, seed));
         }
     }

@@ -56,6 +56,8 @@ const GATEWAY_LEASES: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "lease"];
 const GATEWAY_CHANNELS: &[&str] =
     &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--test", "channel_faults"];
+const GATEWAY_ESCROW: &[&str] =
+    &["test", "--locked", "-p", "stockwire-gateway", "-p", "stockwire-tests", "--lib", "escrow"];
 const AGENT_OUTBOX: &[&str] =
     &["test", "--locked", "-p", "stockwire-agent", "-p", "stockwire-tests", "--test", "outbox"];
 const AGENT_FEED: &[&str] = &[
@@ -361,6 +363,27 @@ pub static SABOTAGES: &[Sabotage] = &[
         good: "            Outcome::Unknown { .. } => state.unresolved = true,",
         bad: "            Outcome::Unknown { .. } => state.unresolved = false,",
         proof: GATEWAY_ORDERS,
+    },
+    Sabotage {
+        name: "no escrow: every channel is told as if it were the only one",
+        file: "gateway/src/escrow.rs",
+        good: "    seats.iter().fold(pool, |left, seat| left.saturating_sub(seat.exposure()))",
+        bad: "    seats.iter().fold(pool, |left, seat| left.saturating_sub(seat.exposure().min(0)))",
+        proof: WORLD,
+    },
+    Sabotage {
+        name: "no lag window: a lowered number frees its stock at once, whatever was sold under it",
+        file: "gateway/src/escrow.rs",
+        good: "            GrantState::Held { since_ms } => since_ms.saturating_add(lag_ms) <= now_ms,",
+        bad: "            GrantState::Held { since_ms } => since_ms.saturating_sub(lag_ms) <= now_ms,",
+        proof: GATEWAY_ESCROW,
+    },
+    Sabotage {
+        name: "no compare-and-set: a number is written over what was sold unseen",
+        file: "gateway/src/io/sqlite_store/escrow.rs",
+        good: "    update.expects = expects;",
+        bad: "    update.expects = expects.filter(|expects| *expects < 0);",
+        proof: WORLD,
     },
 ];
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use postgres::Row as DbRow;
-use stockwire_protocol::{ChannelId, Sku, Uom};
+use stockwire_protocol::{ChannelId, ItemId, Sku, Uom};
 
 use super::Tx;
 use super::catalogue::json;
@@ -13,6 +13,7 @@ use crate::availability::{ChannelPolicy, ChannelUpdate};
 use crate::escrow::Orders;
 use crate::io::sheet::{self, Due, Landing, Row, Sheet};
 use crate::ledger::LedgerId;
+use crate::reservation::Escrowed;
 use crate::store::StoreError;
 
 const DOING: &str = "dividing stock between channels";
@@ -108,6 +109,20 @@ fn sheet(tx: &Tx<'_>, item: i64, uom: Uom, policies: &Policies) -> Result<Sheet,
     }
     let stock = site_stock(tx, &[item])?.remove(&item).unwrap_or_default();
     Ok(Sheet { uom, stock, orders: orders(tx, item, uom)?, rows })
+}
+
+/// What an order may not take of an item because channels may sell it; nothing when it is not sold strictly.
+pub(super) fn escrowed(
+    tx: &Tx<'_>,
+    now_ms: i64,
+    buyer: &ChannelId,
+    (no, item, uom): (i64, &ItemId, Uom),
+    policies: &Policies,
+) -> Result<Vec<Escrowed>, StoreError> {
+    if strict(tx, &[no], policies)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    sheet(tx, no, uom, policies)?.escrow(now_ms, buyer, item).map_err(corrupt)
 }
 
 /// Computes the numbers of an item that is sold strictly.

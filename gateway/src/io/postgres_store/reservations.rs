@@ -7,9 +7,11 @@ use postgres::Row;
 use postgres::types::ToSql;
 use stockwire_protocol::{AccountId, ChannelId, ItemId, Quantity, SiteId, Uom};
 
+use super::catalogue::channels;
 use super::catalogue::refused;
 use super::codes::{item_no, site_no};
 use super::column::{get, optional, text, unreadable, uom, word};
+use super::escrow::escrowed;
 use super::session::Lock;
 use super::{PostgresStore, Tx, page_rows};
 use crate::order::Writes;
@@ -55,6 +57,19 @@ impl PostgresStore {
             for (name, (item, site)) in &numbers {
                 end_due(tx, now_ms, "item = $2 AND site = $3", &[&now_ms, item, site])?;
                 known.shelves.insert(name.clone(), shelf(tx, *item, *site)?);
+            }
+            let policies = channels(tx)?;
+            let items: BTreeMap<&ItemId, i64> =
+                numbers.iter().map(|((item, _), (no, _))| (item, *no)).collect();
+            for (item, no) in items {
+                let uom = booked(tx, no)?;
+                known.escrow.extend(escrowed(
+                    tx,
+                    now_ms,
+                    &request.order.channel,
+                    (no, item, uom),
+                    &policies,
+                )?);
             }
             known.held = of_order(tx, &request.order)?;
             let fresh = match reservation::decide(&request, &known) {

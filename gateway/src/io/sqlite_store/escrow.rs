@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Transaction, params};
-use stockwire_protocol::{ChannelId, Sku, Uom};
+use stockwire_protocol::{ChannelId, ItemId, Sku, Uom};
 
 use super::offers::{self, published, site_stock};
 use super::{database, text, uom};
@@ -11,6 +11,7 @@ use crate::availability::{ChannelPolicy, ChannelUpdate};
 use crate::escrow::Orders;
 use crate::io::sheet::{self, Due, Landing, Row, Sheet};
 use crate::ledger::LedgerId;
+use crate::reservation::Escrowed;
 use crate::store::StoreError;
 
 const DOING: &str = "dividing stock between channels";
@@ -112,6 +113,20 @@ fn sheet(tx: &Connection, item: i64, uom: Uom, policies: &Policies) -> Result<Sh
         rows.extend(read(row).map_err(database(DOING))?);
     }
     Ok(Sheet { uom, stock: site_stock(tx, item)?, orders: orders(tx, item, uom)?, rows })
+}
+
+/// What an order may not take of an item because channels may sell it; nothing when it is not sold strictly.
+pub(super) fn escrowed(
+    tx: &Connection,
+    now_ms: i64,
+    buyer: &ChannelId,
+    (no, item, uom): (i64, &ItemId, Uom),
+    policies: &Policies,
+) -> Result<Vec<Escrowed>, StoreError> {
+    if !is_strict(tx, no, policies)? {
+        return Ok(Vec::new());
+    }
+    sheet(tx, no, uom, policies)?.escrow(now_ms, buyer, item).map_err(corrupt)
 }
 
 /// Computes the numbers of an item that is sold strictly.

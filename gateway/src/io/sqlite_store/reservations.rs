@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, Row, params};
 use stockwire_protocol::{AccountId, ChannelId, ItemId, Quantity, SiteId, Uom};
 
+use super::catalogue::channels;
 use super::codes::{item_no, site_no};
-use super::escrow::count_taken;
+use super::escrow::{count_taken, escrowed};
 use super::{PLACE_AT, SqliteStore, database, optional, page_rows, snapshot, text, unreadable, uom};
 use crate::order::Writes;
 use crate::reservation::{
@@ -49,6 +50,19 @@ impl SqliteStore {
             for (name, (item, site)) in &numbers {
                 end_due(tx, now_ms, "item = ?2 AND site = ?3", params![now_ms, item, site])?;
                 known.shelves.insert(name.clone(), shelf(tx, *item, *site)?);
+            }
+            let policies = channels(tx)?;
+            let items: BTreeMap<&ItemId, i64> =
+                numbers.iter().map(|((item, _), (no, _))| (item, *no)).collect();
+            for (item, no) in items {
+                let uom = booked(tx, no)?;
+                known.escrow.extend(escrowed(
+                    tx,
+                    now_ms,
+                    &request.order.channel,
+                    (no, item, uom),
+                    &policies,
+                )?);
             }
             known.held = of_order(tx, &request.order)?;
             let fresh = match reservation::decide(&request, &known) {

@@ -203,7 +203,9 @@ impl Desk<'_> {
             lines,
         };
         // The rule of all reservations has the last word: what is not there is held by nobody.
-        let known = reservation::Known { held: self.known.held.clone(), shelves };
+        // Its channel has sold what it was told: that is what stands in escrow for it.
+        let held = self.known.held.clone();
+        let known = reservation::Known { held, shelves, escrow: Vec::new() };
         let Ok(fresh) = reservation::decide(&request, &known) else { return };
         for allocation in &allocations {
             self.pending.insert(allocation.number, allocation.steps);

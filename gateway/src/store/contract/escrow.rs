@@ -184,6 +184,22 @@ pub(crate) fn what_does_not_fit_any_more_is_not_sent(make: Make<'_>) {
     assert_eq!([bench.tell("market"), bench.tell("careful")], [Some(0), Some(0)]);
 }
 
+pub(crate) fn others_take_only_what_no_channel_may_sell(make: Make<'_>) {
+    let mut bench = Bench::strict(make, 8);
+    let mut policies =
+        [sold("shop", Basis::OnHand, 0), sold("market", Basis::Net, 1), sold("careful", Basis::Net, 2)];
+    policies.iter_mut().for_each(|policy| policy.cap = Some(2));
+    bench.store.replace_channels(&policies).unwrap();
+    assert_eq!(bench.tell_all(), [Some(2), Some(2), Some(2)]);
+    let refused = bench.order("house", "H-1", 3).unwrap_err();
+    assert_eq!(refused.to_string(), "not enough to promise: SKU-1 at HAM: 3 wanted, 2 available");
+    bench.order("house", "H-1", 2).unwrap();
+    assert!(matches!(bench.order("house", "H-2", 1), Err(Refused::Short(_))));
+    // The channel's own orders are what the number was for.
+    bench.order("market", "M-1", 2).unwrap();
+    bench.prove();
+}
+
 pub(crate) fn an_item_says_whether_it_is_sold_strictly(make: Make<'_>) {
     let mut bench = Bench::strict(make, 6);
     let now = bench.tick();

@@ -84,7 +84,8 @@ macro_rules! suite {
                 nonsense_is_refused_and_nothing_held;
             escrow: what_is_there_is_divided, an_order_counts_against_what_its_channel_was_told,
                 a_lost_number_stays_in_escrow, a_lower_number_frees_after_the_lag_window,
-                what_does_not_fit_any_more_is_not_sent, an_item_says_whether_it_is_sold_strictly;
+                what_does_not_fit_any_more_is_not_sent, others_take_only_what_no_channel_may_sell,
+                an_item_says_whether_it_is_sold_strictly;
             orders: an_order_is_captured_once, two_orders_for_the_last_piece_end_in_one_shipment_and_one_backorder,
                 what_the_warehouse_does_wakes_its_order, steps_outside_are_due_at_their_door,
                 what_has_left_is_in_the_number_until_the_channel_knows,
