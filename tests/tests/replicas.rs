@@ -25,6 +25,9 @@ const AGENTS: usize = 6;
 const RATE: u64 = 15;
 /// For all postings and numbers to arrive after the last movement, on a busy machine.
 const ARRIVAL_WAIT: Duration = Duration::from_secs(180);
+/// How often a movement of a backlog may be sent when nothing happens. On a quiet machine it is 1.0, on a busy one up to
+/// 1.4; when batches do not wait for those that they overtook, 3.5.
+const REPETITION_MAX: f64 = 2.0;
 /// Between two looks at the watermarks.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -221,7 +224,7 @@ async fn a_backlog_is_not_sent_over_and_over_because_three_share_it() -> Result<
     let gaps: u64 = all.iter().map(|sent| sent.gaps).sum();
     let repetition = stream::repetition(&all);
     println!("{recorded} movements in {longest:?}, each sent {repetition:.2} times, {gaps} gaps told");
-    ensure!(repetition < 1.5, "each movement was sent {repetition:.2} times");
+    ensure!(repetition < REPETITION_MAX, "each movement was sent {repetition:.2} times");
     agree(&replicas, &world, before, &all).await?;
     replicas.stop()
 }
