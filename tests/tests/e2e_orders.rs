@@ -25,7 +25,9 @@ const SOON: Duration = Duration::from_secs(90);
 const PIECES: u32 = 140;
 
 fn prepare() -> Result<Shift> {
-    let world = World::standard();
+    let mut world = World::standard();
+    // Of this one there is a last piece.
+    world.items[4].opening = [("HAM/A-01".to_owned(), "1".to_owned())].into();
     let peers = Peers::real(&world)?;
     let broker = Broker::Mosquitto(Mosquitto::start(AGENTS, Persistence::Off)?);
     let shift = Shift::prepare(world, peers, broker, None)?;
@@ -91,18 +93,7 @@ async fn an_order_of_the_shop_is_one_sale_one_pick_and_one_fulfilment() -> Resul
 
     let task = shift.site.get(&format!("/v1/tasks/{SITE}/pick/{code}")).await?;
     ensure!(task["lines"][0]["open"] == "2", "{task}");
-    let good = format!("]E0{}", shift.world.item(1).gtin);
-    let reference = format!("]C1400{code}");
-    for (scan, expected) in [
-        ("SW:WF:PICK", Heard::Understood),
-        ("SW:LOC:A-01", Heard::Understood),
-        (reference.as_str(), Heard::Understood),
-        (good.as_str(), Heard::Good),
-        (good.as_str(), Heard::Good),
-    ] {
-        let heard = block_in_place(|| shift.keeper.scan(scan))?;
-        ensure!(heard == expected, "{scan}: {heard:?}\n{}", shift.site.logs());
-    }
+    pick(&mut shift, &code, 1, 2)?;
     at_stage(&shift, &code, "done").await?;
     let query = "query($i: ID!) { order(id: $i) { state fulfillments { state lines { quantity } } } }";
     let told = shop(&shift)?.admin(query, json!({"i": order})).await?;
@@ -115,7 +106,49 @@ async fn an_order_of_the_shop_is_one_sale_one_pick_and_one_fulfilment() -> Resul
     .await?;
     let sold = sales(&shift, &format!("shop/{order}")).await?;
     ensure!(sold.len() == 1, "{sold:?}");
+    holds(&shift, "SKU-0001", i64::from(PIECES) - 2).await?;
+
+    // The last piece: when it leaves nothing lies there any more, and the shop ships only what it believes to be there.
+    let code = shop(&shift)?.buy("SKU-0005", 1).await?;
+    at_stage(&shift, &code, "picking").await?;
+    pick(&mut shift, &code, 5, 1)?;
+    at_stage(&shift, &code, "done").await?;
+    holds(&shift, "SKU-0005", 0).await?;
     shift.close()
+}
+
+/// Picks so many pieces of an item for an order, at the bench.
+fn pick(shift: &mut Shift, code: &str, item: usize, pieces: usize) -> Result<()> {
+    let good = format!("]E0{}", shift.world.item(item).gtin);
+    let reference = format!("]C1400{code}");
+    let begin = ["SW:WF:PICK", "SW:LOC:A-01", &reference].map(|scan| (scan, Heard::Understood));
+    let goods = std::iter::repeat_n((good.as_str(), Heard::Good), pieces);
+    let end = std::iter::once(("SW:CMD:DONE", Heard::Understood));
+    for (scan, expected) in begin.into_iter().chain(goods).chain(end) {
+        let heard = block_in_place(|| shift.keeper.scan(scan))?;
+        ensure!(heard == expected, "{scan}: {heard:?}\n{}", shift.site.logs());
+    }
+    Ok(())
+}
+
+/// What the shop holds, and what we say that it should; nothing of it is sold and not shipped.
+async fn holds(shift: &Shift, sku: &str, pieces: i64) -> Result<()> {
+    let path = format!("/v1/availability/shop/{sku}");
+    let what = format!("the shop holds {pieces} of {sku}");
+    let held = eventually(&what, SOON, || async {
+        let levels = shop(shift)?.stock(sku).await?;
+        let sums =
+            levels.values().fold((0, 0), |sum, level| (sum.0 + level.on_hand, sum.1 + level.allocated));
+        let offer = shift.site.get(&path).await?;
+        Ok((sums == (pieces, 0) && offer["published"]["number"] == pieces).then_some(()))
+    });
+    match held.await {
+        Ok(()) => Ok(()),
+        Err(fault) => {
+            let levels = shop(shift)?.stock(sku).await?;
+            Err(fault.context(format!("{levels:?} {}\n{}", shift.site.get(&path).await?, shift.site.logs())))
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

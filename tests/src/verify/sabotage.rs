@@ -315,6 +315,13 @@ pub static SABOTAGES: &[Sabotage] = &[
         proof: AGENT_FEED,
     },
     Sabotage {
+        name: "a number that forgets what has left: the shop may not ship the last piece that it has sold",
+        file: "gateway/src/order/desk.rs",
+        good: "        self.out();\n",
+        bad: "",
+        proof: GATEWAY_ORDERS,
+    },
+    Sabotage {
         name: "no demand sum: the lines of one order are compared one by one",
         file: "gateway/src/reservation.rs",
         good: "        sum.steps = sum.steps.saturating_add(line.quantity.steps);",
