@@ -40,8 +40,8 @@ pub(super) struct Sales {
 const LAG_MS: i64 = 60_000;
 /// What a client has given up arrives within this time, or never.
 const LATE_MS: u64 = 5 * 60_000;
-/// Steps with faults, and without.
-const STEPS: [usize; 2] = [70, 50];
+/// Steps with faults, and without: of the latter each takes minutes, so that all is answered, late or settled.
+const STEPS: [usize; 2] = [70, 20];
 /// A basket is kept so long.
 const BASKET_MS: i64 = 90_000;
 const SITES: [&str; 2] = ["HAM", "MUC"];
