@@ -478,6 +478,13 @@ impl<'a> Desk<'a> {
         }
     }
 
+    fn short_look_ms(&self) -> i64 {
+        match self.policy.when_short {
+            WhenShort::Cancel => stock::GIVE_UP_MS,
+            WhenShort::Backorder | WhenShort::Partial => SHORT_LOOK_MS,
+        }
+    }
+
     fn head(&mut self) {
         let standing = &self.standing;
         let mut looks: Vec<i64> = Vec::new();
@@ -485,7 +492,7 @@ impl<'a> Desk<'a> {
             if standing.mapped.is_none() {
                 looks.push(self.now_ms + FAULT_LOOK_MS);
             } else if standing.held.is_none() && !self.is_filled() {
-                looks.push(self.now_ms + SHORT_LOOK_MS);
+                looks.push(self.now_ms + self.short_look_ms());
             }
             looks.extend(standing.checks.values().filter_map(|state| match state {
                 CheckState::Waiting { until_ms, .. } => *until_ms,

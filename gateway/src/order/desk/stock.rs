@@ -12,6 +12,9 @@ use crate::order::source::{self, Want};
 use crate::order::work::HoldEnd;
 use crate::reservation::{self, End, Firmness, Priority, Request, Reservation};
 
+/// How long stock must be missing before an order is given up for it. Between the booking of a pick and the end of its hold
+/// a piece counts as gone and as held, which lasts until the next look at that order, a second or so.
+pub(super) const GIVE_UP_MS: i64 = 5_000;
 /// How long a site is not asked for an item that it has told missing: by then somebody has counted.
 const MISSING_MS: i64 = 3_600_000;
 
@@ -174,8 +177,13 @@ impl Desk<'_> {
         let short =
             Fact::Short { lines: selection.missing.clone(), considered: selection.considered.clone() };
         if gives_up && !selection.missing.is_empty() {
-            self.note(GATEWAY, short);
-            self.note(GATEWAY, Fact::Cancelled { reason: "stock is missing".into() });
+            let since = self.standing.missing.as_ref().map(|(_, at_ms)| *at_ms);
+            if since.is_none() {
+                self.note(GATEWAY, short);
+            }
+            if since.is_some_and(|since_ms| self.now_ms - since_ms >= GIVE_UP_MS) {
+                self.note(GATEWAY, Fact::Cancelled { reason: "stock is missing".into() });
+            }
             return;
         }
         if selection.takes.is_empty() {
