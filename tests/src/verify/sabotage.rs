@@ -367,8 +367,8 @@ pub static SABOTAGES: &[Sabotage] = &[
     Sabotage {
         name: "an unknown outcome is forgotten: a sale that may still come is taken for not made",
         file: "gateway/src/order/standing.rs",
-        good: "            Outcome::Unknown { .. } => state.unresolved = true,",
-        bad: "            Outcome::Unknown { .. } => state.unresolved = false,",
+        good: "                state.unresolved = true;",
+        bad: "                state.unresolved = false;",
         proof: GATEWAY_ORDERS,
     },
     Sabotage {
