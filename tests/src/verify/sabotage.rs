@@ -373,9 +373,9 @@ pub static SABOTAGES: &[Sabotage] = &[
     },
     Sabotage {
         name: "no escrow: every channel is told as if it were the only one",
-        file: "gateway/src/escrow.rs",
-        good: "    seats.iter().fold(pool, |left, seat| left.saturating_sub(seat.exposure()))",
-        bad: "    seats.iter().fold(pool, |left, seat| left.saturating_sub(seat.exposure().min(0)))",
+        file: "gateway/src/io/sheet.rs",
+        good: "policies.any(|policy| policy.selling.strict)",
+        bad: "policies.any(|policy| policy.selling.strict && policy.sites.is_empty())",
         proof: WORLD,
     },
     Sabotage {
