@@ -29,6 +29,8 @@ pub enum DeadLetterClass {
     Posting,
     /// A channel refused the number.
     Publication,
+    /// A channel has an order that cannot be one of ours. It is read again whenever it changes there.
+    Order,
 }
 
 /// How a dead letter stands.
@@ -104,7 +106,7 @@ impl NewDeadLetter {
 }
 
 /// Classes by name, for configuration, metrics and the store.
-const CLASSES: [(DeadLetterClass, &str); 7] = [
+const CLASSES: [(DeadLetterClass, &str); 8] = [
     (DeadLetterClass::Malformed, "malformed"),
     (DeadLetterClass::Version, "version"),
     (DeadLetterClass::Identity, "identity"),
@@ -112,6 +114,7 @@ const CLASSES: [(DeadLetterClass, &str); 7] = [
     (DeadLetterClass::Unappliable, "unappliable"),
     (DeadLetterClass::Posting, "posting"),
     (DeadLetterClass::Publication, "publication"),
+    (DeadLetterClass::Order, "order"),
 ];
 
 impl DeadLetterClass {

@@ -131,6 +131,10 @@ impl Ingest {
             DeadLetterClass::Identity => Ok(Replay::StillRefused {
                 reason: "the payload is not the publisher's: find out which box sent it, then discard".into(),
             }),
+            DeadLetterClass::Order => Ok(Replay::StillRefused {
+                reason: "mend the order at its channel, where it is read again when it changes; then discard"
+                    .into(),
+            }),
             DeadLetterClass::Conflict => Ok(Replay::StillRefused {
                 reason: "an identity is never given to a second fact: look at the box, then discard".into(),
             }),

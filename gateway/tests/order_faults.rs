@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use stockwire_gateway::availability::ChannelUpdate;
 use stockwire_gateway::catalogue::{ErpId, Item, Location, Site, Snapshot};
 use stockwire_gateway::channel::{ChannelConnector, ChannelMap, Pushed, Shown, SiteMap};
+use stockwire_gateway::dead_letter::DeadLetterClass;
 use stockwire_gateway::erp::{CatalogueRead, ErpConnector, Posted};
 use stockwire_gateway::exchange::{
     Answer, Class, Connector, Conversation, Effect, Failure, Limits, Loss, Method, Outbound, Request, Secret,
@@ -25,12 +26,12 @@ use stockwire_gateway::ledger::OpeningLine;
 use stockwire_gateway::order::round::{self, Book};
 use stockwire_gateway::order::{
     Cancellation, Leaves, Order, OrdersRead, Policy, Sale, SaleCancelled, SaleFound, SalePosted, Shipment,
-    Source, Stage, Told, WhenShort,
+    Source, Stage, Told, Unreadable, WhenShort,
 };
 use stockwire_gateway::posting::PostingBatch;
 use stockwire_gateway::reconcile::ErpQuantity;
 use stockwire_gateway::sender::{Moment, OrderDoor, OrderSender, Sender, Want};
-use stockwire_gateway::store::{OrderQuery, Reader as _, Store as _};
+use stockwire_gateway::store::{DeadLetterQuery, OrderQuery, Reader as _, Store as _};
 use stockwire_protocol::cbor::Message as _;
 use stockwire_protocol::topic::{Subject, topic};
 use stockwire_protocol::{
@@ -146,6 +147,8 @@ impl Conversation for Read {
         let read = last.unwrap().and_then(|answer| answer.json()).map(|value| OrdersRead {
             orders: serde_json::from_value(value["orders"].clone()).unwrap(),
             through_ms: value["through"].as_i64().unwrap(),
+            // One that nobody mends, in every reading.
+            unreadable: vec![Unreadable { order: "bad".into(), reason: "currencyCode: none".into() }],
             ..OrdersRead::default()
         });
         Step::Done(read)
@@ -472,6 +475,13 @@ fn whatever_is_lost_or_killed_each_order_is_sold_and_shipped_once() {
             world.store.orders(&OrderQuery::default()).unwrap().rows.len(),
             ORDERS as usize,
             "seed {seed}"
+        );
+        let letters = world.store.dead_letters(&DeadLetterQuery::default()).unwrap().rows;
+        let letters: Vec<_> = letters.iter().map(|letter| (letter.class, letter.bytes.as_slice())).collect();
+        assert_eq!(
+            letters,
+            [(DeadLetterClass::Order, b"bad".as_slice())],
+            "seed {seed}: told once, not dropped"
         );
     }
 }

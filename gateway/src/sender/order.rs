@@ -14,12 +14,13 @@ use stockwire_protocol::ChannelId;
 use super::{Desk, IDLE_POLL, Moment, Order as Asked, READ_AGAIN, Sender, SenderStatus, Want};
 use crate::catalogue::ErpId;
 use crate::channel::ChannelConnector;
+use crate::dead_letter::{DeadLetterClass, NewDeadLetter};
 use crate::erp::ErpConnector;
 use crate::exchange::{self, Answer, Class, Connector, Conversation, Exchange, Failure, Loss, Step};
 use crate::order::round::{self, Book};
 use crate::order::{
     Captured, Door, Duty, Errand, Load, Order, OrderKey, OrdersRead, Report, SaleCancelled, SaleFound,
-    SalePosted, Told,
+    SalePosted, Told, Unreadable,
 };
 use crate::store::{Store, StoreError};
 
@@ -65,7 +66,7 @@ enum Work {
     KeepingNote { key: OrderKey, duty: Duty, exchange: Exchange<Report>, note: String },
     KeepingReport { key: OrderKey, duty: Duty, report: Report },
     Reading(Exchange<OrdersRead>),
-    Taking { orders: VecDeque<Order>, through_ms: i64 },
+    Taking { orders: VecDeque<Order>, unreadable: Vec<Unreadable>, through_ms: i64 },
 }
 
 impl OrderSender {
@@ -181,11 +182,11 @@ impl OrderSender {
                 exchange::Want::Done(Ok(read)) => {
                     self.more = read.more;
                     self.read_due = if read.more { at.now } else { at.now + ORDERS_POLL };
-                    for unreadable in read.unreadable {
-                        let (order, reason) = (unreadable.order, unreadable.reason);
-                        self.desk.remark(format!("order {order} cannot be taken: {reason}"));
-                    }
-                    self.work = Work::Taking { orders: read.orders.into(), through_ms: read.through_ms };
+                    self.work = Work::Taking {
+                        orders: read.orders.into(),
+                        unreadable: read.unreadable,
+                        through_ms: read.through_ms,
+                    };
                 }
                 exchange::Want::Done(Err(failure)) => {
                     self.read_due = self.desk.endpoint.rest_until().max(at.now + READ_AGAIN);
@@ -193,9 +194,37 @@ impl OrderSender {
                 }
                 other => return Ok(self.put_back(at, other, Work::Reading(exchange))),
             },
-            Work::Taking { orders, through_ms } => self.keep_orders(at, store, orders, through_ms)?,
+            Work::Taking { orders, unreadable, through_ms } => {
+                if let Err(fault) = self.set_aside(at, store, &unreadable) {
+                    self.work = Work::Taking { orders, unreadable, through_ms };
+                    return Err(fault);
+                }
+                self.keep_orders(at, store, orders, through_ms)?;
+            }
         }
         Ok(None)
+    }
+
+    /// What was sold and cannot be taken is for a person: nothing else would ever say so. The same again only counts.
+    fn set_aside(
+        &mut self,
+        at: Moment,
+        store: &mut dyn Store,
+        unreadable: &[Unreadable],
+    ) -> Result<(), StoreError> {
+        for Unreadable { order, reason } in unreadable {
+            let letter = NewDeadLetter {
+                class: DeadLetterClass::Order,
+                reason: format!("order {order} cannot be taken: {reason}"),
+                source: self.desk.name.clone(),
+                bytes: order.clone().into_bytes(),
+                agent: None,
+                movement: None,
+            };
+            store.add_dead_letter(at.unix_ms, &letter)?;
+            self.desk.remark(letter.reason);
+        }
+        Ok(())
     }
 
     /// The mark moves only behind orders that are kept.
@@ -215,14 +244,14 @@ impl OrderSender {
                 }
                 Err(fault) => {
                     orders.push_front(order);
-                    self.work = Work::Taking { orders, through_ms };
+                    self.work = Work::Taking { orders, unreadable: Vec::new(), through_ms };
                     return Err(fault);
                 }
             }
         }
         let OrderDoor::Channel { channel, .. } = &self.door else { return Ok(()) };
         if let Err(fault) = store.put_orders_through(channel, through_ms) {
-            self.work = Work::Taking { orders, through_ms };
+            self.work = Work::Taking { orders, unreadable: Vec::new(), through_ms };
             return Err(fault);
         }
         Ok(())
