@@ -203,6 +203,24 @@ pub struct Known {
     pub escrow: Vec<Escrowed>,
 }
 
+impl Known {
+    /// What may be promised to one buyer of each item at each site, so that all of it together may be: what channels may
+    /// sell already is nobody else's, at whichever site it lies. Below zero where less lies there than was promised.
+    pub fn available(&self, account: Option<&AccountId>) -> BTreeMap<(ItemId, SiteId), i64> {
+        let available =
+            |(key, shelf): (&(ItemId, SiteId), &Shelf)| (key.clone(), shelf.available_to_promise(account));
+        let mut all: BTreeMap<_, _> = self.shelves.iter().map(available).collect();
+        for escrow in &self.escrow {
+            let mut free = escrow.promisable(self, account).max(0);
+            for (_, steps) in all.iter_mut().filter(|((item, site), _)| escrow.covers(item, site)) {
+                *steps = (*steps).min(free);
+                free -= (*steps).max(0);
+            }
+        }
+        all
+    }
+}
+
 /// An item that is sold strictly at some sites.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Escrowed {

@@ -8,7 +8,7 @@ use stockwire_protocol::{AccountId, ItemId, LocationId, Reference, SiteId, Sku, 
 use super::fact::{Entry, Fact};
 use super::standing::Stage;
 use super::{Currency, Order, OrderKey};
-use crate::reservation::{self, Reservation, Shelf};
+use crate::reservation::{self, Escrowed, Reservation, Shelf};
 use crate::store::Mentioned;
 use crate::task::TaskName;
 
@@ -73,6 +73,8 @@ pub struct Known {
     pub held: Vec<Reservation>,
     /// Each of the items at each of the sites.
     pub shelves: BTreeMap<(ItemId, SiteId), Shelf>,
+    /// What channels may sell already of items that are sold strictly, when the order's channel is none of them.
+    pub escrow: Vec<Escrowed>,
     /// Where they lie there: ordinary stock by location, the most first.
     pub spots: BTreeMap<(ItemId, SiteId), Vec<(LocationId, i64)>>,
     /// The ERP's keys of the sites.

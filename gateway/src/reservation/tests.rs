@@ -122,6 +122,21 @@ fn what_is_kept_for_an_account_is_only_its_own() {
 }
 
 #[test]
+fn what_channels_may_sell_is_nobody_elses_at_any_site() {
+    let (item, site) = (|| ItemId::new("A").unwrap(), |name: &str| SiteId::new(name).unwrap());
+    let shelf = |on_hand| Shelf { on_hand, ..Shelf::default() };
+    let shelves = [
+        ((item(), site("HAM")), shelf(5)),
+        ((item(), site("MUC")), shelf(3)),
+        ((item(), site("ZRH")), shelf(2)),
+    ];
+    let escrow = Escrowed { item: item(), sites: vec![site("HAM"), site("MUC")], free_steps: 6 };
+    let known = Known { shelves: shelves.into(), escrow: vec![escrow], ..Known::default() };
+    let available: Vec<i64> = known.available(None).into_values().collect();
+    assert_eq!(available, [5, 1, 2], "six of the eight at the first two, and what lies elsewhere");
+}
+
+#[test]
 fn each_unit_ends_once() {
     let mut held = vec![hold(1, line(1, "MUG", 5)), hold(2, line(2, "CUP", 2))];
     let post = |steps| resolution(Step::End(End::Posted), Part::Lines(vec![part(1, steps)]));

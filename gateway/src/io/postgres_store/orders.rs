@@ -6,8 +6,9 @@ use postgres::Row;
 use postgres::types::ToSql;
 use stockwire_protocol::{ChannelId, ItemId, LocationId, Reference, SiteId, Sku};
 
-use super::catalogue::refused;
+use super::catalogue::{channels, refused};
 use super::column::{clean, get, text, unreadable, uom, word};
+use super::escrow::escrowed;
 use super::session::Lock;
 use super::{PostgresStore, Tx, page_rows, reservations, tasks, trace};
 use crate::io::order_row::{self, DELIVERIES_MAX};
@@ -115,11 +116,14 @@ fn load(tx: &Tx<'_>, now_ms: i64, need: &Need) -> Result<Known, StoreError> {
     }
     let items: BTreeSet<ItemId> = ask.items.into_iter().chain(known.skus.values().cloned()).collect();
     let items: Vec<&str> = items.iter().map(ItemId::as_str).collect();
+    let policies = channels(tx)?;
     let sql = "SELECT no, item, uom, reference, active FROM item WHERE item = ANY($1) ORDER BY item";
     for row in tx.query(READING, sql, &[&items])? {
         let item: ItemId = text(&row, 1)?;
         let facts = KnownItem { uom: uom(&row, 2)?, reference: get(&row, 3)?, active: get(&row, 4)? };
         let no = get(&row, 0)?;
+        let buyer = &need.order.channel;
+        known.escrow.extend(escrowed(tx, now_ms, buyer, (no, &item, facts.uom), &policies)?);
         known.items.insert(item.clone(), facts);
         for (site, site_no) in &numbers {
             let key = (item.clone(), site.clone());

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use stockwire_protocol::{ChannelId, ItemId, Reference, SiteId};
 
+use super::catalogue::channels;
+use super::escrow::escrowed;
 use super::{
     PLACE_AT, SqliteStore, database, page_rows, queries, reservations, snapshot, tasks, text, unreadable, uom,
 };
@@ -137,6 +139,7 @@ fn load(tx: &Connection, now_ms: i64, need: &Need) -> Result<Known, StoreError> 
             known.sites.insert(site.clone(), reference);
         }
     }
+    let policies = channels(tx)?;
     let sql = "SELECT no, uom, reference, active FROM item WHERE item = ?1";
     let mut find = tx.prepare_cached(sql).map_err(database(READING))?;
     for item in items {
@@ -148,6 +151,8 @@ fn load(tx: &Connection, now_ms: i64, need: &Need) -> Result<Known, StoreError> 
             .optional()
             .map_err(database(READING))?;
         let Some((no, facts)) = found else { continue };
+        let buyer = &need.order.channel;
+        known.escrow.extend(escrowed(tx, now_ms, buyer, (no, &item, facts.uom), &policies)?);
         known.items.insert(item.clone(), facts);
         for (site, site_no) in &sites {
             let key = (item.clone(), site.clone());

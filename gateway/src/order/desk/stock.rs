@@ -164,12 +164,11 @@ impl Desk<'_> {
                 shelf.reserved -= hold.pending();
             }
         }
-        let account = self.standing.order.account.as_ref();
-        let available: BTreeMap<(ItemId, SiteId), i64> = shelves
-            .iter()
-            .filter(|(key, _)| !self.is_told_missing(key))
-            .map(|(key, shelf)| (key.clone(), shelf.available_to_promise(account)))
-            .collect();
+        // Its own channel has sold what it was told: that is what stands in escrow for it.
+        let (held, escrow) = (self.known.held.clone(), self.known.escrow.clone());
+        let known_stock = reservation::Known { held, shelves, escrow };
+        let mut available = known_stock.available(self.standing.order.account.as_ref());
+        available.retain(|key, _| !self.is_told_missing(key));
         let order = &self.standing.order;
         let selection = source::select(&wants, &self.policy.sources, &order.delivery, &available);
         let nothing_out = self.standing.picked.is_empty() && self.standing.allocations.is_empty();
@@ -211,10 +210,7 @@ impl Desk<'_> {
             lines,
         };
         // The rule of all reservations has the last word: what is not there is held by nobody.
-        // Its channel has sold what it was told: that is what stands in escrow for it.
-        let held = self.known.held.clone();
-        let known = reservation::Known { held, shelves, escrow: Vec::new() };
-        let Ok(fresh) = reservation::decide(&request, &known) else { return };
+        let Ok(fresh) = reservation::decide(&request, &known_stock) else { return };
         for allocation in &allocations {
             self.pending.insert(allocation.number, allocation.steps);
         }

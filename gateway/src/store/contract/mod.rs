@@ -90,6 +90,7 @@ macro_rules! suite {
                 what_the_warehouse_does_wakes_its_order, steps_outside_are_due_at_their_door,
                 what_has_left_is_in_the_number_until_the_channel_knows,
                 what_a_channel_was_told_of_is_looked_at_again,
+                an_order_from_elsewhere_leaves_alone_what_channels_may_sell,
                 a_refused_write_keeps_nothing, orders_are_listed_without_hole_or_repeat,
                 a_channel_is_read_on_from_where_it_was_read_to;
             property: any_order_of_arrival_gives_the_same_books;

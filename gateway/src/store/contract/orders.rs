@@ -3,6 +3,7 @@
 use stockwire_protocol::{BizStep, Body, Movement, Place, Quantity, Reference, StationId, TaskKind};
 
 use super::{Bench, Make, channel, event, item, moved, place, referring, site, sku};
+use crate::availability::{ChannelPolicy, Selling};
 use crate::order::{
     self, Amount, Captured, Content, Door, Duty, Fact, Head, Leaves, Line, LineId, Need, Order, OrderKey,
     Party, Payment, Policy, Report, Source, Stage, Standing, WhenShort,
@@ -267,6 +268,26 @@ pub(crate) fn what_a_channel_was_told_of_is_looked_at_again(make: Make<'_>) {
         [("SHOP-1".to_owned(), 5)],
         "the same number, because the channel may have counted otherwise"
     );
+}
+
+pub(crate) fn an_order_from_elsewhere_leaves_alone_what_channels_may_sell(make: Make<'_>) {
+    let mut bench = Bench::opened(make, &[("SKU-1", "A-01", 5)]);
+    let selling = Selling { strict: true, ..Selling::default() };
+    bench.store.replace_channels(&[ChannelPolicy { selling, ..super::policy(0) }]).unwrap();
+    bench.settle();
+    assert_eq!(bench.offer("SHOP-1").published.unwrap().number, 5, "all of it may be sold by the shop");
+    let mut content = order_of("9", 1).into_content();
+    content.channel = stockwire_protocol::ChannelId::new("counter").unwrap();
+    content.lines[0].sku = sku("SKU-1");
+    let order = Order::new(content).unwrap();
+    let (now, need) = (bench.tick(), Need { order: order.key(), ..bench.need("9", Some(order.clone())) });
+    let mut capture = |known: &order::Known| order::capture(&policy(), known, now, "api", &order).0;
+    bench.store.work_order(now, &need, &mut capture).unwrap();
+    let heads = bench.store.orders(&OrderQuery::default()).unwrap().rows;
+    assert_eq!(heads.iter().map(|head| head.stage).collect::<Vec<_>>(), [Stage::Backordered]);
+    // The shop itself has sold what it was told.
+    bench.capture(&order_of("1", 5));
+    assert_eq!((bench.head("1").stage, bench.holds("1").as_str()), (Stage::Picking, "HAM pending 5"));
 }
 
 pub(crate) fn a_refused_write_keeps_nothing(make: Make<'_>) {
