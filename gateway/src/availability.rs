@@ -1,10 +1,12 @@
 //! How much a channel may sell, and why.
 //!
 //! ```text
-//!   pool   = sum over its sites of max(0, on hand - reserved - kept for accounts - stale)      in whole units
-//!   number = min(cap, share of the pool - safety stock - threshold - orders it may have taken unseen)
+//!   pool   = sum over its sites of max(0, on hand - reserved - kept for accounts)      in whole units
+//!   number = min(cap, share of the pool - safety stock - threshold)
 //!            0 when pool - safety stock - threshold is not above `end_when`; in strict mode what is in escrow for it
 //! ```
+//! A channel that takes its own open orders from the number by itself is told a number with these in it, those that have
+//! left and that it does not know of included.
 //! Each step is kept as a [`Term`], so that "why does the shop show 7?" has an answer.
 
 use stockwire_protocol::{ChannelId, ItemId, Quantity, SiteId, Sku, Uom};

@@ -4,7 +4,7 @@
 //! [`Grants::exposure`] is the most that the channel may still sell beyond the orders that we have seen. In strict mode
 //!
 //! ```text
-//!   I1:  sum of exposures of all channels  <=  on hand - reserved - kept - stale  (the pool)
+//!   I1:  sum of exposures of all channels  <=  on hand - reserved - kept  (the pool)
 //! ```
 //! is checked in the transaction that sends a number, so a number is raised only out of stock that is free *now*. How a
 //! lowered number frees stock depends on what the channel does with a number ([`Kind`]):

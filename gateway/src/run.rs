@@ -152,7 +152,7 @@ pub async fn run(config: Config) -> Result<()> {
         began: Instant::now(),
         looked: Instant::now(),
         head: 0,
-        overtaken: Overtaken::default(),
+        overtaken: matches!(config.store, StoreConfig::Postgres(_)).then(Overtaken::default),
         failing_since: None,
         away: false,
         reader,
@@ -222,8 +222,8 @@ struct Desk {
     /// The last look, and the last row of the books then.
     looked: Instant,
     head: u64,
-    /// Batches whose predecessors are at another gateway.
-    overtaken: Overtaken<(Message, AckToken)>,
+    /// Batches whose predecessors are at another gateway. `None`: there can be no other, so a gap is one at once.
+    overtaken: Option<Overtaken<(Message, AckToken)>>,
     /// Since when the store has not done what it was asked for.
     failing_since: Option<Instant>,
     /// Not at the broker, because the store is away.
@@ -253,7 +253,8 @@ impl Desk {
         let mut watchdog =
             tokio::time::interval(systemd::watchdog_interval().unwrap_or(Duration::from_secs(3600)));
         loop {
-            let again = self.overtaken.again_at().map(|at| tokio::time::Instant::from_std(self.began + at));
+            let again = self.overtaken.as_ref().and_then(Overtaken::again_at);
+            let again = again.map(|at| tokio::time::Instant::from_std(self.began + at));
             tokio::select! {
                 () = &mut stop => return Ok(()),
                 Some(ended) = tasks.join_next() => {
@@ -299,7 +300,7 @@ impl Desk {
     /// Leaves the broker while the store is away. Nothing that was not acknowledged is kept: agents send it again, and
     /// the broker gives it to those who can write it down.
     async fn leave(&mut self) {
-        drop(self.overtaken.take());
+        self.overtaken.iter_mut().for_each(|overtaken| drop(overtaken.take()));
         if !self.away {
             tracing::error!("the store is away; this gateway leaves the broker until it is back");
             self.away = true;
@@ -362,11 +363,14 @@ impl Desk {
         }
         let mut group = arrived;
         // Behind what may be what they wait for.
-        group.extend(self.overtaken.take());
+        group.extend(self.overtaken.iter_mut().flat_map(Overtaken::take));
         let messages: Arc<Vec<Message>> =
             Arc::new(group.iter().map(|(message, _)| message.clone()).collect());
         let Some(mut outcome) = self.commit(&messages).await? else { return Ok(()) };
-        let done = self.overtaken.sort(self.began.elapsed(), group, span, &mut outcome.acks);
+        let done = match &mut self.overtaken {
+            Some(overtaken) => overtaken.sort(self.began.elapsed(), group, span, &mut outcome.acks),
+            None => group,
+        };
         if done.len() < messages.len() {
             // Not refused yet.
             outcome.counts.gaps = 0;
