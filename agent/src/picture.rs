@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use stockwire_protocol::gs1::Sscc;
 use stockwire_protocol::{
-    Act, Body, Content, Details, Epoch, Event, ItemId, LocationId, Place, Quantity, Reference, Sequence,
-    SiteId, Task, TaskKind,
+    Act, Body, Content, Epoch, Event, ItemId, LocationId, Place, Quantity, Reference, Sequence, SiteId, Task,
+    TaskKind,
 };
 
 use crate::feed::Book;
@@ -23,9 +24,74 @@ pub struct Picture {
     tasks: Arc<Tasks>,
     epoch: Option<Epoch>,
     /// What was recorded here and is not in `tasks`, oldest first; at most `OWN_MAX`.
-    own: VecDeque<(Sequence, Body)>,
+    own: VecDeque<Own>,
     /// Something was forgotten that `tasks` does not contain.
     forgotten: bool,
+}
+
+/// What a fact of our own says about stock and tasks. The whole event is more than twice as large, and with thousands of
+/// them that is a quarter of the memory of the agent.
+#[derive(Clone, Debug)]
+struct Own {
+    sequence: Sequence,
+    item: ItemId,
+    quantity: Quantity,
+    change: Change,
+    /// It takes back an earlier one.
+    corrects: bool,
+    reference: Option<Reference>,
+    license_plate: Option<Sscc>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Moved {
+        from: Place,
+        to: Place,
+    },
+    Counted(LocationId),
+    /// Could not be had there.
+    Short(Option<LocationId>),
+}
+
+impl Own {
+    /// `None`: it says nothing about either.
+    fn new(sequence: Sequence, body: &Body) -> Option<Self> {
+        let (item, quantity, details, change) = match body {
+            Body::Movement(movement) => {
+                let change = Change::Moved { from: movement.from.clone(), to: movement.to.clone() };
+                (&movement.item, movement.quantity, &movement.details, change)
+            }
+            Body::Count(count) => {
+                (&count.item, count.counted, &count.details, Change::Counted(count.location.clone()))
+            }
+            Body::Handling(handling) if handling.act == Act::Short => match &handling.content {
+                Some(Content::Goods { item, quantity }) => {
+                    (item, *quantity, &handling.details, Change::Short(handling.location.clone()))
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        Some(Self {
+            sequence,
+            item: item.clone(),
+            quantity,
+            change,
+            corrects: details.corrects.is_some(),
+            reference: details.reference.clone(),
+            license_plate: details.license_plate,
+        })
+    }
+
+    fn is_for(&self, task: &Task) -> bool {
+        match task.kind {
+            TaskKind::Announced => {
+                self.license_plate.is_some_and(|plate| plate.to_string() == task.id.as_str())
+            }
+            _ => self.reference.as_ref() == Some(&task.id),
+        }
+    }
 }
 
 impl Picture {
@@ -44,7 +110,7 @@ impl Picture {
         if let Some(as_of) = tasks.as_of()
             && self.epoch == Some(as_of.epoch)
         {
-            while self.own.front().is_some_and(|(sequence, _)| *sequence <= as_of.watermark) {
+            while self.own.front().is_some_and(|own| own.sequence <= as_of.watermark) {
                 self.own.pop_front();
                 // What was forgotten came before this one.
                 self.forgotten = false;
@@ -64,15 +130,16 @@ impl Picture {
         let known = self.tasks.as_of().filter(|as_of| as_of.epoch == epoch).map(|as_of| as_of.watermark);
         let before = last.get().saturating_sub(events.len() as u64);
         for (sequence, event) in (before + 1..).map(Sequence::new).zip(events) {
-            let seen = self.own.back().map(|(sequence, _)| *sequence).max(known);
+            let seen = self.own.back().map(|own| own.sequence).max(known);
             if seen.is_some_and(|seen| sequence <= seen) {
                 continue;
             }
+            let Some(own) = Own::new(sequence, &event.body) else { continue };
             if self.own.len() >= OWN_MAX {
                 self.own.pop_front();
                 self.forgotten = true;
             }
-            self.own.push_back((sequence, event.body.clone()));
+            self.own.push_back(own);
         }
     }
 
@@ -85,19 +152,11 @@ impl Picture {
         let in_unit = |quantity: Quantity| quantity.to_uom(unit.uom).ok().map(|quantity| quantity.steps);
         let mut steps = if lay.steps == 0 { 0 } else { in_unit(lay)? };
         let here = Place::At(location.clone());
-        for (_, body) in &self.own {
-            match body {
-                Body::Movement(movement) if movement.item == *item => {
-                    let moved = in_unit(movement.quantity)?;
-                    if movement.from == here {
-                        steps -= moved;
-                    } else if movement.to == here {
-                        steps += moved;
-                    }
-                }
-                Body::Count(count) if count.item == *item && count.location == *location => {
-                    steps = in_unit(count.counted)?;
-                }
+        for own in self.own.iter().filter(|own| own.item == *item) {
+            match &own.change {
+                Change::Moved { from, .. } if *from == here => steps -= in_unit(own.quantity)?,
+                Change::Moved { to, .. } if *to == here => steps += in_unit(own.quantity)?,
+                Change::Counted(at) if at == location => steps = in_unit(own.quantity)?,
                 _ => {}
             }
         }
@@ -107,28 +166,18 @@ impl Picture {
     /// What of each line of a task is still to be done, in steps of the line's unit.
     pub fn open(&self, task: &Task) -> Vec<i64> {
         let mut done: BTreeMap<(&ItemId, Option<&LocationId>), Vec<Quantity>> = BTreeMap::new();
-        for (_, body) in &self.own {
-            let (details, item, quantity, at) = match body {
-                Body::Movement(movement) => {
-                    let at = [&movement.from, &movement.to].into_iter().find_map(|place| match place {
-                        Place::At(location) => Some(location),
-                        _ => None,
-                    });
-                    (&movement.details, &movement.item, movement.quantity, at)
+        for own in self.own.iter().filter(|own| own.is_for(task)) {
+            let at = match &own.change {
+                Change::Moved { from: Place::At(at), .. } | Change::Moved { to: Place::At(at), .. } => {
+                    Some(at)
                 }
-                Body::Handling(handling) if handling.act == Act::Short => match &handling.content {
-                    Some(Content::Goods { item, quantity }) => {
-                        (&handling.details, item, *quantity, handling.location.as_ref())
-                    }
-                    _ => continue,
-                },
-                _ => continue,
+                Change::Moved { .. } => None,
+                Change::Short(at) => at.as_ref(),
+                Change::Counted(_) => continue,
             };
-            if !is_for(task, details) {
-                continue;
-            }
-            let sign = if details.corrects.is_some() { -1 } else { 1 };
-            done.entry((item, at)).or_default().push(Quantity { steps: sign * quantity.steps, ..quantity });
+            let sign = if own.corrects { -1 } else { 1 };
+            let amount = Quantity { steps: sign * own.quantity.steps, ..own.quantity };
+            done.entry((&own.item, at)).or_default().push(amount);
         }
         let mut open: Vec<i64> = task.lines.iter().map(|line| line.quantity.steps).collect();
         // First what was done where the line says, then the rest wherever it was done.
@@ -151,10 +200,7 @@ impl Picture {
 
     /// Whether something was counted for a task since the gateway told of it.
     pub fn is_counted(&self, task: &Task) -> bool {
-        self.own.iter().any(|(_, body)| match body {
-            Body::Count(count) => is_for(task, &count.details),
-            _ => false,
-        })
+        self.own.iter().any(|own| matches!(own.change, Change::Counted(_)) && own.is_for(task))
     }
 
     /// The open task of a kind and number, with what is still to be done of each line.
@@ -164,11 +210,37 @@ impl Picture {
     }
 }
 
-fn is_for(task: &Task, details: &Details) -> bool {
-    match task.kind {
-        TaskKind::Announced => {
-            details.license_plate.is_some_and(|plate| plate.to_string() == task.id.as_str())
+#[cfg(test)]
+mod tests {
+    use stockwire_protocol::{BizStep, Details, Movement, StationId, When};
+
+    use super::*;
+
+    fn received(quantity: i64) -> Event {
+        let movement = Movement {
+            step: BizStep::Receiving,
+            item: ItemId::new("MUG").unwrap(),
+            quantity: Quantity::pieces(quantity),
+            from: Place::Supplier,
+            to: Place::At(LocationId::new("A-01").unwrap()),
+            station: StationId::new("dock").unwrap(),
+            details: Details::default(),
+        };
+        Event { when: When::Synced { unix_ms: 0 }, body: Body::Movement(movement) }
+    }
+
+    #[test]
+    fn a_day_of_facts_is_kept_in_little_memory() {
+        let mut picture = Picture::new(SiteId::new("HAM").unwrap());
+        let epoch = Epoch::from_bytes([1; 16]);
+        for sequence in 1..=OWN_MAX as u64 {
+            picture.handle_recorded(epoch, Sequence::new(sequence), &[received(1)]);
         }
-        _ => details.reference.as_ref() == Some(&task.id),
+        assert_eq!((picture.own.len(), picture.forgotten), (OWN_MAX, false));
+        picture.handle_recorded(epoch, Sequence::new(OWN_MAX as u64 + 1), &[received(1)]);
+        assert_eq!((picture.own.len(), picture.forgotten), (OWN_MAX, true));
+        let bytes = OWN_MAX * size_of::<Own>();
+        assert!(bytes <= 384 * 1024, "{bytes} bytes for {OWN_MAX} facts, texts not counted");
+        assert!(size_of::<Own>() * 2 < size_of::<Body>(), "{} {}", size_of::<Own>(), size_of::<Body>());
     }
 }

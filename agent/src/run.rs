@@ -182,7 +182,7 @@ impl Agent {
             // Other ports may have become ready with this one: let their tasks deliver, so that one flush serves all.
             tokio::task::yield_now().await;
             for _ in 0..INPUTS_MAX {
-                if let Some(reason) = self.handle(input, sources) {
+                if let Some(reason) = self.handle(input) {
                     self.settle();
                     return reason;
                 }
@@ -191,6 +191,9 @@ impl Agent {
                     None => break,
                 }
             }
+            // Always, and not only when time was all that happened: a busy port must not keep time-outs waiting. But once
+            // for all inputs: asking 64 stations after each of 64 scans would cost more than the scans.
+            self.handle_timeouts(self.clock.now(), sources);
             self.settle();
             // The beeps go out before the batches are made.
             tokio::task::yield_now().await;
@@ -225,7 +228,7 @@ impl Agent {
     }
 
     /// Gives the input to its core. A reason is returned when it is the last one.
-    fn handle(&mut self, input: Input, sources: &mut Sources) -> Option<&'static str> {
+    fn handle(&mut self, input: Input) -> Option<&'static str> {
         let now = self.clock.now();
         match input {
             Input::Port(port, event) => {
@@ -252,8 +255,6 @@ impl Agent {
             Input::Time => {}
             Input::Stop(reason) => return Some(reason),
         }
-        // Always, and not only when time was all that happened: a busy port must not keep time-outs waiting.
-        self.handle_timeouts(now, sources);
         None
     }
 
