@@ -88,6 +88,8 @@ pub struct Orders {
     pub pending: i64,
     /// All that were not cancelled, since ever.
     pub taken: i64,
+    /// All that were cancelled, since ever: a channel that counts down may have counted up by them.
+    pub given_back: i64,
 }
 
 /// The numbers that a channel may hold of one offer, the oldest first.
@@ -186,6 +188,7 @@ impl Grants {
         };
         let Some(at) = self.list.iter().rposition(settled) else { return };
         let (before, since) = (bound(kind, &self.list, orders), self.list[at].since_ms());
+        let given_back = orders.given_back.saturating_sub(self.list[at].orders_at.given_back);
         self.list[at].expects = None;
         let mut position = 0;
         self.list.retain(|grant| {
@@ -194,9 +197,10 @@ impl Grants {
             position > at
                 || matches!(grant.state, GrantState::Unanswered { since_ms } if since < late_until(since_ms))
         });
-        // Orders are laid against the numbers that go first: that keeps too much in escrow and never too little.
+        // Orders are laid against the numbers that go first, and what was given back since then adds to the one that
+        // stays: that keeps too much in escrow and never too little. An order heard beside a cancellation hides neither.
         let freed = before.saturating_sub(bound(kind, &self.list, orders)).max(0);
-        let used = orders.taken.saturating_sub(self.base).max(0);
+        let used = orders.taken.saturating_sub(self.base).saturating_add(given_back).max(0);
         self.base = self.base.saturating_add(used.min(freed));
     }
 
@@ -277,7 +281,7 @@ fn allowed(grant: &Grant, orders: Orders) -> i64 {
     let used = match grant.state {
         GrantState::Flying | GrantState::Unanswered { .. } => orders.pending,
         GrantState::Held { .. } => {
-            let Orders { pending, taken } = grant.orders_at;
+            let Orders { pending, taken, .. } = grant.orders_at;
             pending.saturating_add(orders.taken.saturating_sub(taken))
         }
     };

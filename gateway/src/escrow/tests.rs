@@ -237,6 +237,7 @@ impl Market {
                     self.reserved -= 1;
                     orders.pending -= 1;
                     orders.taken -= 1;
+                    orders.given_back += 1;
                     self.shops[at].cancelling -= 1;
                 }
             }
@@ -288,6 +289,19 @@ fn play(seed: u64, kinds: &[Kind]) -> Result<Market, String> {
         market.step()?;
     }
     Ok(market)
+}
+
+#[test]
+fn an_order_and_a_cancellation_at_once_hide_neither() {
+    let orders = |taken, given_back| Orders { pending: taken, taken, given_back };
+    let mut grants = Grants::default();
+    grants.send(Kind::Net, 5, None, orders(0, 0));
+    grants.accept(Kind::Net, 0, orders(0, 0));
+    grants.send(Kind::Net, 6, None, orders(3, 0));
+    grants.accept(Kind::Net, 1_000, orders(3, 0));
+    // It sells one of the six, two of the older orders are cancelled and it counts up by them: it holds seven.
+    grants.settle(Kind::Net, 2_000 + LAG_MS, LAG_MS, orders(2, 2));
+    assert!(grants.exposure(Kind::Net, orders(2, 2)) >= 7, "{grants:?}");
 }
 
 #[test]

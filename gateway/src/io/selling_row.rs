@@ -41,8 +41,8 @@ impl SellingRow {
 #[derive(Serialize, Deserialize)]
 pub(super) struct GrantsRow {
     base: i64,
-    /// Number, what was expected, orders pending and taken then, state, since when.
-    list: Vec<(i64, Option<i64>, i64, i64, char, i64)>,
+    /// Number, what was expected, orders pending and taken then, state, since when, orders given back then.
+    list: Vec<(i64, Option<i64>, i64, i64, char, i64, i64)>,
 }
 
 impl GrantsRow {
@@ -53,21 +53,21 @@ impl GrantsRow {
                 GrantState::Unanswered { since_ms } => ('u', since_ms),
                 GrantState::Held { since_ms } => ('h', since_ms),
             };
-            let Orders { pending, taken } = grant.orders_at;
-            (grant.number, grant.expects, pending, taken, state, since_ms)
+            let Orders { pending, taken, given_back } = grant.orders_at;
+            (grant.number, grant.expects, pending, taken, state, since_ms, given_back)
         };
         Self { base: grants.base, list: grants.list.iter().map(row).collect() }
     }
 
     fn read(self) -> Result<Grants, String> {
-        let grant = |(number, expects, pending, taken, state, since_ms)| {
+        let grant = |(number, expects, pending, taken, state, since_ms, given_back)| {
             let state = match state {
                 'f' => GrantState::Flying,
                 'u' => GrantState::Unanswered { since_ms },
                 'h' => GrantState::Held { since_ms },
                 other => return Err(format!("no state {other:?} of a number sent")),
             };
-            Ok(Grant { number, expects, orders_at: Orders { pending, taken }, state })
+            Ok(Grant { number, expects, orders_at: Orders { pending, taken, given_back }, state })
         };
         let list = self.list.into_iter().map(grant).collect::<Result<_, _>>()?;
         Ok(Grants { list, base: self.base })

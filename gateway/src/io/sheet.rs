@@ -65,8 +65,9 @@ pub(super) fn is_strict<'a>(
 }
 
 /// Whole units of a channel's orders.
-pub(super) fn orders(uom: Uom, pending_steps: i64, taken_steps: i64) -> Orders {
-    Orders { pending: pending_steps / unit(uom), taken: taken_steps / unit(uom) }
+pub(super) fn orders(uom: Uom, pending_steps: i64, taken_steps: i64, given_back_steps: i64) -> Orders {
+    let unit = unit(uom);
+    Orders { pending: pending_steps / unit, taken: taken_steps / unit, given_back: given_back_steps / unit }
 }
 
 impl Sheet {

@@ -54,13 +54,14 @@ pub(super) fn strict(tx: &Tx<'_>, items: &[i64], policies: &Policies) -> Result<
 
 /// Of an item, by channel.
 fn orders(tx: &Tx<'_>, item: i64, uom: Uom) -> Result<BTreeMap<ChannelId, Orders>, StoreError> {
-    let sql = "SELECT channel, steps,
+    let sql = "SELECT channel, steps, given_back,
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = taken.item AND pending.channel = taken.channel)::bigint
                    + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
                         WHERE order_out.item = taken.item AND order_head.channel = taken.channel)::bigint
                FROM taken WHERE item = $1";
-    let read = |row: &DbRow| Ok((text(row, 0)?, sheet::orders(uom, get(row, 2)?, get(row, 1)?)));
+    let read =
+        |row: &DbRow| Ok((text(row, 0)?, sheet::orders(uom, get(row, 3)?, get(row, 1)?, get(row, 2)?)));
     tx.query(DOING, sql, &[&item])?.iter().map(read).collect()
 }
 
@@ -73,7 +74,7 @@ struct Known {
 }
 
 fn known(tx: &Tx<'_>, channel: &ChannelId, skus: &[&str]) -> Result<HashMap<Sku, Known>, StoreError> {
-    let sql = "SELECT offer.sku, offer.item, item.uom, offer.grants, coalesce(taken.steps, 0),
+    let sql = "SELECT offer.sku, offer.item, item.uom, offer.grants, coalesce(taken.steps, 0), coalesce(taken.given_back, 0),
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = offer.item AND pending.channel = offer.channel)::bigint
                    + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
@@ -83,7 +84,7 @@ fn known(tx: &Tx<'_>, channel: &ChannelId, skus: &[&str]) -> Result<HashMap<Sku,
                WHERE offer.channel = $1 AND offer.sku = ANY($2)";
     let read = |row: &DbRow| {
         let uom = uom(row, 2)?;
-        let orders = sheet::orders(uom, get(row, 5)?, get(row, 4)?);
+        let orders = sheet::orders(uom, get(row, 6)?, get(row, 4)?, get(row, 5)?);
         Ok((text(row, 0)?, Known { item: get(row, 1)?, uom, grants: get(row, 3)?, orders }))
     };
     tx.query(DOING, sql, &[&channel.as_str(), &skus])?.iter().map(read).collect()

@@ -354,7 +354,7 @@ fn append(tx: &Tx<'_>, now_ms: i64, key: &str, entries: &[Entry]) -> Result<(), 
         tx.execute(RESOLVING, &sql, values)?;
     }
     let sql = format!(
-        "UPDATE taken SET steps = taken.steps - back.steps FROM
+        "UPDATE taken SET steps = taken.steps - back.steps, given_back = taken.given_back + back.steps FROM
              (SELECT reservation.item, reservation.channel, sum(new.steps) AS steps
                   FROM {new} JOIN reservation ON reservation.id = new.id AND new.step IN ('voided', 'expired')
                   GROUP BY reservation.item, reservation.channel) AS back

@@ -14,7 +14,7 @@ struct Step {
     back: &'static str,
 }
 
-const STEPS: [Step; 5] = [V1, V2, V3, V4, V5];
+const STEPS: [Step; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// Versions beyond its own that a build works with.
 const VERSIONS_AHEAD: i64 = 1;
@@ -507,6 +507,13 @@ CREATE INDEX order_out_item ON order_out (item);
 "#,
     loses: "SELECT EXISTS (SELECT FROM order_out)",
     back: "DROP TABLE order_out",
+};
+
+const V6: Step = Step {
+    forward: "ALTER TABLE taken ADD COLUMN given_back BIGINT NOT NULL DEFAULT 0;
+              UPDATE offer SET grants = ''", // were kept without it: what it accepted last counts
+    loses: "SELECT EXISTS (SELECT FROM offer WHERE grants <> '')",
+    back: "ALTER TABLE taken DROP COLUMN given_back",
 };
 
 /// The newest version this build knows.

@@ -59,7 +59,7 @@ pub(super) fn is_strict(tx: &Connection, item: i64, policies: &Policies) -> Resu
 
 /// Of an item, by channel.
 fn orders(tx: &Connection, item: i64, uom: Uom) -> Result<BTreeMap<ChannelId, Orders>, StoreError> {
-    let sql = "SELECT channel, steps,
+    let sql = "SELECT channel, steps, given_back,
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = taken.item AND pending.channel = taken.channel)
                    + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
@@ -67,14 +67,16 @@ fn orders(tx: &Connection, item: i64, uom: Uom) -> Result<BTreeMap<ChannelId, Or
                FROM taken WHERE item = ?1";
     let mut statement = tx.prepare_cached(sql).map_err(database(DOING))?;
     statement
-        .query_map([item], |row| Ok((text(row, 0)?, sheet::orders(uom, row.get(2)?, row.get(1)?))))
+        .query_map([item], |row| {
+            Ok((text(row, 0)?, sheet::orders(uom, row.get(3)?, row.get(1)?, row.get(2)?)))
+        })
         .and_then(Iterator::collect)
         .map_err(database(DOING))
 }
 
 /// One offer: its item, what its channel was sent, as text, and the channel's orders for the item.
 fn known(tx: &Connection, channel: &ChannelId, sku: &Sku) -> Result<(i64, Uom, String, Orders), StoreError> {
-    let sql = "SELECT offer.item, item.uom, offer.grants, coalesce(taken.steps, 0),
+    let sql = "SELECT offer.item, item.uom, offer.grants, coalesce(taken.steps, 0), coalesce(taken.given_back, 0),
                    (SELECT coalesce(sum(pending.steps), 0) FROM pending
                         WHERE pending.item = offer.item AND pending.channel = offer.channel)
                    + (SELECT coalesce(sum(order_out.steps), 0) FROM order_out JOIN order_head ON order_head.no = order_no
@@ -85,7 +87,7 @@ fn known(tx: &Connection, channel: &ChannelId, sku: &Sku) -> Result<(i64, Uom, S
     let mut statement = tx.prepare_cached(sql).map_err(database(DOING))?;
     let read = |row: &rusqlite::Row<'_>| {
         let uom = uom(row, 1)?;
-        Ok((row.get(0)?, uom, row.get(2)?, sheet::orders(uom, row.get(4)?, row.get(3)?)))
+        Ok((row.get(0)?, uom, row.get(2)?, sheet::orders(uom, row.get(5)?, row.get(3)?, row.get(4)?)))
     };
     statement.query_row((channel.as_str(), sku.as_str()), read).map_err(database(DOING))
 }
@@ -238,10 +240,13 @@ fn stale(tx: &Connection, now_ms: i64, item: i64) -> Result<(), StoreError> {
 
 /// A channel's orders have taken so much of an item, or given it back.
 pub(super) fn count_taken(tx: &Connection, item: i64, channel: &str, steps: i64) -> Result<(), StoreError> {
-    let sql =
-        "INSERT INTO taken VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET steps = steps + excluded.steps";
+    let sql = "INSERT INTO taken (item, channel, steps, given_back) VALUES (?1, ?2, ?3, ?4)
+               ON CONFLICT DO UPDATE SET steps = steps + excluded.steps, given_back = given_back + excluded.given_back";
     let mut statement = tx.prepare_cached(sql).map_err(database(DOING))?;
-    statement.execute(params![item, channel, steps]).map(drop).map_err(database(DOING))
+    statement
+        .execute(params![item, channel, steps, steps.min(0).saturating_neg()])
+        .map(drop)
+        .map_err(database(DOING))
 }
 
 /// Whether an item is sold strictly by its own word.

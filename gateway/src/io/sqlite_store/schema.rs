@@ -6,7 +6,7 @@ use super::{database, pragma_text};
 use crate::store::StoreError;
 
 /// One step forward each; the position is the version it leads to. A step that was released is never edited.
-const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
+const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// Bits of an event's key that hold its sequence: a journal of a million scans a second lasts twelve days, one of
 /// a hundred a second 350 years. The other 23 number the streams: eight million journals.
@@ -449,6 +449,12 @@ CREATE TABLE order_out (
     PRIMARY KEY (order_no, item, site)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX order_out_item ON order_out (item);
+";
+
+/// Version 6: what was given back is counted apart from what was taken.
+const V6: &str = "
+ALTER TABLE taken ADD COLUMN given_back INTEGER NOT NULL DEFAULT 0;
+UPDATE offer SET grants = '';           -- were kept without it: what it accepted last counts
 ";
 
 /// Brings the database to this build's version, each step in a transaction of its own.
