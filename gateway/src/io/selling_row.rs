@@ -41,9 +41,11 @@ impl SellingRow {
 #[derive(Serialize, Deserialize)]
 pub(super) struct GrantsRow {
     base: i64,
-    /// Number, what was expected, orders pending and taken then, state, since when, orders given back then.
-    list: Vec<(i64, Option<i64>, i64, i64, char, i64, i64)>,
+    list: Vec<GrantRow>,
 }
+
+/// Number, what was expected, orders pending and taken then, state, since when, orders given back then.
+type GrantRow = (i64, Option<i64>, i64, i64, char, i64, i64);
 
 impl GrantsRow {
     pub(super) fn of(grants: &Grants) -> Self {
