@@ -503,8 +503,10 @@ fn counter(sale: &Sale, standing: &Standing, site: &SiteKeys) -> Result<Document
     let line = |line: &Value| {
         let quantity = line["quantity"].as_f64().ok_or_else(|| strange("a line with a quantity", line))?;
         let id = |value: &Value| value.as_i64().or_else(|| value["id"].as_i64());
-        let taxes: Vec<i64> =
-            line["taxes"].as_array().map(|taxes| taxes.iter().filter_map(id).collect()).unwrap_or_default();
+        // Without its taxes the sale would be taken back for another sum.
+        let taxes =
+            line["taxes"].as_array().and_then(|taxes| taxes.iter().map(id).collect::<Option<Vec<i64>>>());
+        let taxes = taxes.ok_or_else(|| strange("a line with its taxes", line))?;
         // A line without a product keeps its price and tax; its words stand in the sale that is taken back.
         let description = id(&line["product"]).is_none().then_some("taken back");
         Ok(
